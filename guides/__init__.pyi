@@ -1,0 +1,12 @@
+from .amortised import AmortisedGuide as AmortisedGuide
+from .categorical import expectation as expectation, log_prob as log_prob, one_hot as one_hot
+from .noise import Noise as Noise, Seeded as Seeded
+from .point import PointGuide as PointGuide
+from .posterior import PosteriorGuide as PosteriorGuide
+from .prior import PriorGuide as PriorGuide
+from .relaxed import (
+    RelaxedOneHotCategorical as RelaxedOneHotCategorical,
+    concrete as concrete,
+    log_density as log_density,
+)
+from .weighted import WeightedGuide as WeightedGuide

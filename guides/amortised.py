@@ -1,0 +1,60 @@
+r"""q(z | x, y) from a recognition network.
+
+    q(z = k | x, y) \propto p(z = k | x) exp(c_k(x, y))
+
+The network c stands for the experts' log-likelihoods: were it equal to them, q would be the
+exact posterior. The gate's logits enter as an input (no gradient), so q starts at the gate and
+an expert that the gate excludes stays excluded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from pyromoe.guides.prior import PriorGuide
+from pyromoe.models.networks import Networks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from torch import Tensor
+
+    from pyromoe.models import MixtureOfExperts
+
+
+class AmortisedGuide(PriorGuide):
+    """A recognition network for z.
+
+    Args:
+        model: the mixture; it is shared, not owned.
+        hidden: widths of the hidden layers.
+        generator: where the first values of the weights are drawn from.
+    """
+
+    objective = "elbo"
+
+    def __init__(
+        self,
+        model: MixtureOfExperts,
+        hidden: Sequence[int] = (32,),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(model)
+        inputs = model.num_predictors + model.likelihood.encoded
+        self.network = Networks(1, [inputs, *hidden, model.num_experts], "tanh", generator)
+        for name, parameter in self.network.named_parameters():
+            if name.endswith(str(self.network.depth - 1)):
+                nn.init.zeros_(parameter)
+
+    def logits(
+        self, x: Tensor, y: Tensor | None, size: int | None, weights: dict[str, Tensor]
+    ) -> Tensor:
+        """Return log q(z | x, y), (N, K), up to a constant; the gate's where y is None."""
+        gate = super().logits(x, y, size, weights).detach()
+        if y is None:
+            return gate
+        correction: Tensor = self.network(self.model[0].features(x, y))[0]
+        return gate + correction

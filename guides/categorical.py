@@ -1,0 +1,30 @@
+"""q(z) = Categorical(logits), one row of logits for each datum."""
+
+from __future__ import annotations
+
+import torch
+
+
+def log_prob(logits: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """Return log q(z), (S, N), of integers z, (S, N), under logits, (N, K)."""
+    return logits.log_softmax(-1).gather(-1, z.T).T
+
+
+def expectation(log_q: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Return sum_k q_k values_k, (N,), for log q, (N, K), and values, (K, N).
+
+    A category of probability 0 counts for nothing, whatever its value is, and neither value nor
+    gradient is then NaN.
+    """
+    possible = log_q > -torch.inf
+    return (log_q.exp() * torch.where(possible, values.T, 0.0)).sum(-1)
+
+
+def one_hot(z: torch.Tensor, num_classes: int, like: torch.Tensor) -> torch.Tensor:
+    """Return integers z, (S, N), as corners of the simplex, (S, N, K), of like's type."""
+    return torch.nn.functional.one_hot(z, num_classes).to(like)
+
+
+def kl_divergence(log_q: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
+    """Return KL(q || p), (N,), in nats, of two categoricals, (N, K) each."""
+    return expectation(log_q, (log_q - log_p).T)

@@ -1,0 +1,50 @@
+"""q(z | x, y) = p(z | x): the gate itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyro
+import pyro.distributions as dist
+from pyro.nn import PyroModule
+
+from pyromoe.models import latent_logits
+from pyromoe.models.trace import given
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pyromoe.models.trace import Program
+
+
+class PriorGuide(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is untyped
+    """The gate as guide; the ELBO under it is the Jensen bound sum_k p_k log p(y | z = k, x).
+
+    Args:
+        model: a program whose latent site is "z"; it is shared, not owned.
+    """
+
+    objective = "jensen"
+
+    def __init__(self, model: Program) -> None:
+        super().__init__()
+        self.model = (model,)  # in a tuple, so that its parameters are not counted twice
+
+    def logits(
+        self, x: Tensor, y: Tensor | None, size: int | None, weights: dict[str, Tensor]
+    ) -> Tensor:
+        """Return log q(z | x, y), (N, K)."""
+        return latent_logits(given(self.model[0], weights), x, y, size)
+
+    def forward(
+        self,
+        x: Tensor,
+        y: Tensor | None = None,
+        size: int | None = None,
+        weights: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Draw z; the arguments are those of the model, and the values of its latent weights."""
+        logits = self.logits(x, y, size, weights or {})
+        with pyro.plate("data", size or len(x), subsample=x if size else None, dim=-1):
+            z: Tensor = pyro.sample("z", dist.Categorical(logits=logits))
+        return z

@@ -1,0 +1,99 @@
+r"""The Concrete (Gumbel-softmax) distribution, with its density in log space.
+
+    v = log softmax((a + g) / t),    g ~ Gumbel
+    log q(v) = log (K - 1)! + (K - 1) log t + sum_k (a_k - t v_k) - K logsumexp(a - t v)
+
+This is the density of v = log z, not of z; the two differ by a factor that cancels in every
+ratio of two Concrete densities. In log space it is finite at any temperature, where the stock
+density of z is not (at t = 0.1 and K = 10 it is NaN for two draws in five in float32).
+Maddison, Mnih and Teh (2017), appendix C; Jang, Gu and Poole (2017).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pyro.distributions as dist
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def concrete(logits: Tensor, gumbel: Tensor, temperature: float | Tensor) -> Tensor:
+    """Return log z, (S, N, K), from logits, (N, K), and Gumbel noise, (S, N, K)."""
+    return ((logits + gumbel) / temperature).log_softmax(-1)
+
+
+def log_density(logits: Tensor, log_z: Tensor, temperature: float | Tensor) -> Tensor:
+    """Return the log density, (S, N), of log z, (S, N, K), under logits, (N, K).
+
+    Categories with a logit of -inf are left out of the simplex: log z must be -inf there.
+    """
+    possible = (logits > -torch.inf).expand_as(log_z)
+    shifted = torch.where(possible, logits, 0.0) - temperature * torch.where(possible, log_z, 0.0)
+    k = possible.sum(-1).to(log_z)
+    normaliser = torch.where(possible, shifted, -torch.inf).logsumexp(-1)
+    log_temperature = torch.as_tensor(temperature, dtype=log_z.dtype).log()
+    constant = torch.lgamma(k) + (k - 1) * log_temperature
+    return constant + torch.where(possible, shifted, 0.0).sum(-1) - k * normaliser
+
+
+class RelaxedOneHotCategorical(dist.TorchDistribution):  # type: ignore[misc]  # Pyro is untyped here
+    """The Concrete distribution as a Pyro distribution, for handlers and Pyro's own ELBOs.
+
+    A drawn value carries its logarithm along, so that `log_prob` does not have to take it of an
+    underflowed number; the density is that of log z, see above.
+
+    Args:
+        temperature: t > 0.
+        logits: a, (N, K).
+        hard: whether values are corners of the simplex, with the soft value's gradient.
+    """
+
+    arg_constraints: dict[str, object] = {}  # noqa: RUF012  # torch's own convention
+    support = dist.constraints.independent(dist.constraints.real, 1)
+    has_rsample = True
+
+    def __init__(
+        self, temperature: float | Tensor, logits: Tensor, *, hard: bool = False
+    ) -> None:
+        self.temperature, self.logits, self.hard = temperature, logits, hard
+        super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=False)
+
+    def expand(
+        self, batch_shape: torch.Size, _instance: object = None
+    ) -> RelaxedOneHotCategorical:
+        """Return the same distribution for more data."""
+        logits = self.logits.expand(*batch_shape, self.logits.shape[-1])
+        return RelaxedOneHotCategorical(self.temperature, logits, hard=self.hard)
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Draw z, (S, N, K), from torch's global generator, as Pyro's distributions do."""
+        shape = (*sample_shape, *self.logits.shape)
+        noise = torch.empty(shape, dtype=self.logits.dtype).exponential_()
+        gumbel = -noise.clamp_min(torch.finfo(noise.dtype).tiny).log()
+        log_z = concrete(self.logits, gumbel, self.temperature)
+        z = log_z.exp()
+        if self.hard:
+            corner = torch.nn.functional.one_hot(log_z.argmax(-1), log_z.shape[-1]).to(z)
+            z = corner + (z - z.detach())
+        z._log = log_z  # type: ignore[attr-defined]
+        return z
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log density, (S, N), of log z.
+
+        Raises:
+            ValueError: for a corner that was not drawn here: it has no density.
+        """
+        log_z = getattr(value, "_log", None)
+        if log_z is None:
+            log_z = value.log()
+            if math.isinf(float(log_z.min())) and bool((self.logits > -torch.inf).all()):
+                raise ValueError(
+                    "a corner of the simplex has no density under the relaxed distribution; "
+                    "observe z under the integer model, or leave it as it was drawn"
+                )
+        return log_density(self.logits, log_z, self.temperature)

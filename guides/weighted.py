@@ -1,0 +1,32 @@
+"""The guide of a whole model: its weights first, then z given them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyro.nn import PyroModule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pyromoe.guides.point import PointGuide
+    from pyromoe.guides.prior import PriorGuide
+
+
+class WeightedGuide(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is untyped
+    """q(weights) q(z | x, y, weights).
+
+    Args:
+        weights: the guide of the model's latent weights.
+        latent: the guide of z; where it is None, z is left to be summed out.
+    """
+
+    def __init__(self, weights: PointGuide, latent: PriorGuide | None) -> None:
+        super().__init__()
+        self.weights, self.latent = weights, latent
+        self.objective = latent.objective if latent is not None else "marginal"
+
+    def forward(self, x: Tensor, y: Tensor | None = None, size: int | None = None) -> Tensor | None:
+        """Draw the weights, then z; the arguments are those of the model."""
+        weights = self.weights()
+        return None if self.latent is None else self.latent(x, y, size, weights)

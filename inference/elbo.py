@@ -1,0 +1,123 @@
+"""A treatment of z as one of Pyro's ELBOs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pyro.infer import ELBO
+from pyro.infer.enum import get_importance_trace
+
+from pyromoe.guides import Seeded
+from pyromoe.inference.treatments import TREATMENTS, Treatment
+from pyromoe.models import InputError, log_joint
+from pyromoe.models.trace import guide_trace, log_density_of_weights, logits_in
+
+if TYPE_CHECKING:
+    from pyro.poutine.trace_struct import Trace
+
+    from pyromoe.guides import Noise
+    from pyromoe.models.trace import Program
+
+UNSET = object()
+GUIDES = {
+    "marginal": "a guide without z",
+    "jensen": "PriorGuide(model)",
+    "elbo": "any other guide of z",
+}
+"""Which guide makes which objective."""
+
+
+class Treatment_ELBO(ELBO):  # type: ignore[misc]  # noqa: N801  # Pyro's own naming
+    """The ELBO of a model with one latent discrete site, its gradient estimated by a treatment.
+
+    Used like any of Pyro's: `loss = Treatment_ELBO("leave_one_out")(model, guide)`, then
+    `loss(x, y).backward()` and a step of a `torch.optim` optimiser on `loss.parameters()`. The
+    guide decides the objective: without z the marginal, the gate itself (`PriorGuide`) the Jensen
+    bound, any other the ELBO. Losses are in nats, summed over the data, and are minimised.
+
+    Args:
+        treatment: a name in `TREATMENTS`, or a treatment.
+        noise: where chance comes from; `Seeded(0)` where it is None.
+        site: the name of the latent site.
+        **options: fields of the treatment's config; `self.config` may be replaced between steps,
+            to anneal a temperature.
+
+    Raises:
+        InputError: for an unknown treatment or option, and, when the loss is first computed, for
+            a guide whose objective the treatment cannot estimate.
+    """
+
+    def __init__(
+        self,
+        treatment: str | Treatment[Any] = "enumerate",
+        *,
+        noise: Noise | None = None,
+        site: str = "z",
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if isinstance(treatment, str) and treatment not in TREATMENTS:
+            raise InputError(f"unknown treatment {treatment!r}", remedy=f"one of {_names()}")
+        self.treatment = TREATMENTS[treatment] if isinstance(treatment, str) else treatment
+        self.config = self.treatment.config(**options)
+        self.noise: Noise = noise if noise is not None else Seeded(0)
+        self.site = site
+        self.state: Any = UNSET
+
+    def differentiable_loss(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Return minus the estimated objective, a scalar with a gradient; advances the state."""
+        trace = guide_trace(guide, *args, site=self.site, **kwargs)
+        logits = logits_in(trace, self.site)
+        joint = log_joint(model, *args, site=self.site, weights=trace, **kwargs)
+        objective = "marginal" if logits is None else getattr(guide, "objective", "elbo")
+        self._check(objective, model)
+        if logits is not None and objective == "jensen":
+            # q is p: differentiating log p(z) again would add noise of mean zero.
+            joint = joint.with_prior(logits.detach())
+        if self.state is UNSET:
+            self.state = self.treatment.init(self.config, joint, logits, self.noise)
+        value, self.state = self.treatment.objective(
+            joint, logits, self.config, self.state, self.noise
+        )
+        weights = joint.log_prior_of_weights - log_density_of_weights(trace, self.site)
+        return -(value * joint.scale + weights)
+
+    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """Return the loss as a number; advances noise and state like a step does."""
+        with torch.no_grad():
+            return float(self.differentiable_loss(model, guide, *args, **kwargs))
+
+    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """Return the loss as a number and add its gradient to every parameter's `grad`."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def _get_trace(
+        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Trace, Trace]:
+        """Return one draw of model and guide; Pyro's base class asks for it."""
+        pair: tuple[Trace, Trace] = get_importance_trace("flat", 1, model, guide, args, kwargs)
+        return pair
+
+    def _check(self, objective: str, model: Program) -> None:
+        if objective not in self.treatment.objectives:
+            valid = "; ".join(f"{o} ({GUIDES[o]})" for o in self.treatment.objectives)
+            raise InputError(
+                f"treatment {self.treatment.name!r} cannot estimate the objective {objective!r}, "
+                f"which {GUIDES[objective]} makes",
+                remedy=f"valid here: {valid}",
+            )
+        if self.treatment.hard and getattr(model, "mix", None) == "likelihoods":
+            raise InputError(
+                f"treatment {self.treatment.name!r} with mix 'likelihoods' inflates gradients "
+                "exponentially in the gap of two log-likelihoods",
+                remedy="use mix 'log_likelihoods' or 'parameters'",
+            )
+
+
+def _names() -> str:
+    return ", ".join(TREATMENTS)

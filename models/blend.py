@@ -1,0 +1,91 @@
+r"""What an expert's likelihood is when z lies inside the simplex.
+
+At a corner, z = e_k, all of these are p(y | z = k, x); between the corners they differ:
+
+    parameters        log p(y | sum_k z_k eta_k)      eta_k: the expert's parameters
+    log_likelihoods   sum_k z_k log p(y | z = k)      linear in z
+    likelihoods       log sum_k z_k p(y | z = k)
+
+The default is `log_likelihoods`: it exists for every family, and straight-through gradients
+then tend to the exact ones as the temperature falls. With `parameters` they tend to the
+trapezoid rule of the same line, and with `likelihoods` to sinh(D) / D times the exact gradient,
+D being the gap between two log-likelihoods.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pyro.distributions import TorchDistribution
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Mix = Literal["parameters", "log_likelihoods", "likelihoods"]
+
+
+def select(z: Tensor, values: Tensor) -> Tensor:
+    """Return the value of the chosen expert, (S, N, ...), or their mixture.
+
+    Args:
+        z: integers, (S, N) or (S, 1) where all data share a value, as when Pyro enumerates;
+            or points of the simplex, (S, N, K). S may be any number of dimensions.
+        values: one for each expert and datum, (K, N, ...).
+    """
+    if z.is_floating_point():
+        mixed = torch.einsum("...nk,kne->...ne", z, values.flatten(2) if values.dim() > 2 else
+                             values[..., None])
+        return mixed.reshape(z.shape[:-1] + values.shape[2:])
+    if z.dim() and z.shape[-1] == 1:
+        return values.index_select(0, z.flatten()).reshape(z.shape[:-1] + values.shape[1:])
+    return values[z, torch.arange(values.shape[1], device=z.device)]
+
+
+class Blend(TorchDistribution):  # type: ignore[misc]  # Pyro's distributions are untyped
+    """Experts' (log-)likelihoods averaged with weights z.
+
+    Args:
+        experts: the K experts' distributions, batch shape (K, N).
+        z: points of the simplex, (S, N, K).
+        mix: "log_likelihoods", which is not normalised, or "likelihoods".
+    """
+
+    arg_constraints: dict[str, object] = {}  # noqa: RUF012  # torch's own convention
+
+    def __init__(self, experts: TorchDistribution, z: Tensor, mix: Mix) -> None:
+        self.experts, self.z, self.mix = experts, z, mix
+        super().__init__(z.shape[:-1], experts.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> object:
+        """The experts' own support."""
+        return self.experts.support
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> Blend:
+        """Return the same blend for more draws."""
+        z = self.z.expand(*batch_shape, self.z.shape[-1])
+        return Blend(self.experts, z, self.mix)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Draw an expert from z, then y from the expert: the law of "likelihoods" alone.
+
+        Raises:
+            NotImplementedError: for "log_likelihoods", which is not a normalised density.
+        """
+        if self.mix != "likelihoods":
+            raise NotImplementedError(
+                "a geometric mean of densities cannot be drawn from; "
+                "use mix='likelihoods' or 'parameters', or an integer z"
+            )
+        k = torch.distributions.Categorical(probs=self.z).sample(sample_shape)
+        y = self.experts.sample()  # (K, N, ...)
+        return select(k, y)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the blended log-likelihood, (S, N), in nats."""
+        each = self.experts.log_prob(value).movedim(0, -1)  # (N, K)
+        if self.mix == "log_likelihoods":
+            return (self.z * each).sum(-1)
+        top = each.amax(-1, keepdim=True).detach()
+        return (self.z * (each - top).exp()).sum(-1).log() + top[..., 0]

@@ -1,0 +1,90 @@
+"""Settings of the fit: guide, treatment, optimiser, comparison and output, with every default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, Tag
+
+from pyromoe.models.settings import Distinct, Location, Name, Names, Section, Widths, word_or
+
+
+class Guide(Section):
+    """The approximation to the posterior."""
+
+    z: Annotated[
+        Literal["prior", "amortised", "posterior"] | None,
+        Field(description="Distribution of z given the data; left out: what the objective needs."),
+    ] = None
+    hidden: Widths = Field(
+        default=[32], description="Widths of the hidden layers of an amortised guide."
+    )
+    weights: Annotated[
+        Literal["point"], Field(description="Distribution of the weights; point is one value.")
+    ] = "point"
+
+
+class Treatment(Section):
+    """How the gradient gets through z, by name, with the options of that treatment."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Annotated[Name, Field(description="A name from `pyromoe treatments`.")] = "enumerate"
+
+    @property
+    def options(self) -> dict[str, object]:
+        """The settings beside the name; the treatment itself checks them."""
+        return dict(self.model_extra or {})
+
+
+class Fit(Section):
+    """How the parameters are found."""
+
+    optimiser: Annotated[
+        Literal["adam", "adamw", "sgd"], Field(description="Which optimiser takes the steps.")
+    ] = "adam"
+    learning_rate: Annotated[float, Field(gt=0, le=10, description="Length of a step.")] = 0.01
+    schedule: Annotated[
+        Literal["constant", "cosine"], Field(description="Course of the learning rate.")
+    ] = "constant"
+    batch_size: Annotated[
+        Annotated[int, Field(ge=1, le=10**9), Tag("other")]
+        | Annotated[Literal["full"], Tag("full")],
+        word_or("full"),
+        Field(description="Rows in a step, or full for all of them."),
+    ] = 256
+    epochs: Annotated[int, Field(ge=1, le=10**6, description="Passes over the rows.")] = 200
+    restarts: Annotated[
+        int, Field(ge=1, le=1000, description="Fits from different starts; the best is kept.")
+    ] = 4
+    precision: Annotated[
+        Literal["float32", "float64"], Field(description="Type of the numbers.")
+    ] = "float32"
+
+
+class Compare(Section):
+    """What `pyromoe compare` sets side by side."""
+
+    treatments: Names = Field(
+        default=[
+            "enumerate",
+            "jensen",
+            "leave_one_out",
+            "gumbel_softmax",
+            "straight_through_gumbel_softmax",
+        ],
+        min_length=1,
+        description="Names of treatments.",
+    )
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Distinct] = Field(
+        default=[0], min_length=1, description="Every treatment is fitted once with each seed."
+    )
+
+
+class Output(Section):
+    """What is written, and where."""
+
+    directory: Annotated[
+        Location | None, Field(description="Folder of the run; left out: one under runs/.")
+    ] = None
+    draws: Annotated[int, Field(ge=1, le=100_000, description="Draws of z in posterior.nc.")] = 500

@@ -1,0 +1,31 @@
+"""Bernoulli: the log odds of y = 1 from the expert."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyro.distributions as dist
+
+from pyromoe.models.likelihoods.likelihood import Likelihood
+
+if TYPE_CHECKING:
+    from pyro.distributions import TorchDistribution
+    from torch import Tensor
+
+
+class Bernoulli(Likelihood):
+    """Experts for a response of 0 or 1."""
+
+    family = "bernoulli"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs = 1
+
+    def parameters_of(self, outputs: Tensor) -> dict[str, Tensor]:
+        """Return the log odds, (K, N)."""
+        return {"logits": outputs[..., 0]}
+
+    def distribution(self, **parameters: Tensor) -> TorchDistribution:
+        """Return Bernoulli(sigmoid(logits))."""
+        return dist.Bernoulli(**parameters)

@@ -1,0 +1,41 @@
+"""Categorical over C classes: a logit for each class from the expert."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyro.distributions as dist
+import torch
+
+from pyromoe.models.likelihoods.likelihood import Likelihood
+
+if TYPE_CHECKING:
+    from pyro.distributions import TorchDistribution
+    from torch import Tensor
+
+
+class Categorical(Likelihood):
+    """Experts for one of `num_classes` classes, C."""
+
+    family = "categorical"
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.outputs = self.encoded = num_classes
+
+    def parameters_of(self, outputs: Tensor) -> dict[str, Tensor]:
+        """Return the normalised logits, (K, N, C)."""
+        return {"logits": outputs.log_softmax(-1)}
+
+    def distribution(self, **parameters: Tensor) -> TorchDistribution:
+        """Return Categorical(softmax(logits))."""
+        return dist.Categorical(**parameters)
+
+    def mean(self, **parameters: Tensor) -> Tensor:
+        """Return the class probabilities, (..., C)."""
+        return parameters["logits"].softmax(-1)
+
+    def encode(self, y: Tensor) -> Tensor:
+        """Return the classes one-hot, (N, C)."""
+        one_hot: Tensor = torch.nn.functional.one_hot(y.long(), self.encoded)
+        return one_hot.to(torch.get_default_dtype())

@@ -1,0 +1,75 @@
+r"""A bank of networks of one shape, evaluated together.
+
+    h_0 = x,    h_{i+1} = activation(h_i W_i + b_i),    output = h_L W_L + b_L
+
+All K networks live in batched tensors, so one call of `baddbmm` a layer serves the whole bank.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pyro.distributions as dist
+import torch
+from pyro.nn import PyroModule, PyroSample
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ACTIVATIONS = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "silu": nn.functional.silu,
+    "gelu": nn.functional.gelu,
+}
+
+
+class Networks(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is untyped
+    """K networks with the layer widths `sizes`; linear maps where `sizes` has two entries.
+
+    Args:
+        number: K, how many networks.
+        sizes: widths from input to output; an input width of 0 leaves the intercepts alone.
+        activation: a key of `ACTIVATIONS`, applied between layers.
+        generator: where the first values are drawn from, torch's own where it is None.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        sizes: Sequence[int],
+        activation: str = "relu",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.depth = len(sizes) - 1
+        self.activation = ACTIVATIONS[activation]
+        for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            bound = 1 / math.sqrt(max(1, fan_in))
+            for name, shape in (("weight", (fan_in, fan_out)), ("bias", (1, fan_out))):
+                value = torch.empty(number, *shape).uniform_(-bound, bound, generator=generator)
+                setattr(self, f"{name}_{i}", nn.Parameter(value))
+
+    def place_prior(self, scale: float) -> None:
+        r"""Make every weight a latent site: Normal(0, scale^2), independent.
+
+        In the layers behind the first the scale is divided by the square root of the width, so
+        that the prior of the outputs does not depend on it (Neal, 1996, section 2.1).
+        """
+        for name, parameter in list(self.named_parameters()):
+            deep = name.startswith("weight") and name != "weight_0"
+            spread = scale / math.sqrt(parameter.shape[-2]) if deep else scale
+            prior = dist.Normal(torch.zeros_like(parameter), spread).to_event(parameter.dim())
+            delattr(self, name)
+            setattr(self, name, PyroSample(prior))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs, (K, N, P), at x, (N, D)."""
+        weight = self.weight_0
+        h = x.expand(weight.shape[0], *x.shape)
+        for i in range(self.depth):
+            h = torch.baddbmm(getattr(self, f"bias_{i}"), h, getattr(self, f"weight_{i}"))
+            h = self.activation(h) if i < self.depth - 1 else h
+        return h

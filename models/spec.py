@@ -1,0 +1,95 @@
+"""What a user may write in a specification, with every default.
+
+Reading a file into a `Spec`, with positions for the messages, is `pyromoe.models.spec_file`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pyromoe.models.fit_settings import Compare, Fit, Guide, Output, Treatment
+from pyromoe.models.model_settings import (
+    Bernoulli,
+    Categorical,
+    Data,
+    ExpertPrior,
+    Experts,
+    Gate,
+    Normal,
+    Poisson,
+    Prior,
+    Priors,
+    Split,
+)
+from pyromoe.models.settings import Name, Section, problem
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Compare",
+    "Data",
+    "ExpertPrior",
+    "Experts",
+    "Fit",
+    "Gate",
+    "Guide",
+    "Likelihood",
+    "Normal",
+    "Output",
+    "Poisson",
+    "Prior",
+    "Priors",
+    "Spec",
+    "Split",
+    "Treatment",
+]
+
+Likelihood = Normal | Bernoulli | Categorical | Poisson
+
+
+def _long_form(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Spec(Section):
+    """A mixture of experts, its data, and how to fit it."""
+
+    version: Annotated[Literal[1], Field(description="Version of this format.")] = 1
+    data: Annotated[Data, Field(description="The table.")]
+    likelihood: Annotated[
+        Likelihood, Field(discriminator="family", description="Distribution of the response.")
+    ]
+    experts: Annotated[Experts, Field(description="The experts.")] = Experts()
+    gate: Annotated[Gate, Field(description="The gate.")] = Gate()
+    priors: Annotated[Priors, Field(description="Priors on the weights.")] = Priors()
+    objective: Annotated[
+        Literal["marginal", "jensen", "elbo"], Field(description="What is maximised.")
+    ] = "marginal"
+    guide: Annotated[Guide, Field(description="Approximation to the posterior.")] = Guide()
+    treatment: Annotated[
+        Treatment,
+        BeforeValidator(_long_form, json_schema_input_type=Treatment | Name),
+        Field(description="How the gradient gets through z: a name, or a name with options."),
+    ] = Treatment()
+    fit: Annotated[Fit, Field(description="How the parameters are found.")] = Fit()
+    compare: Annotated[Compare, Field(description="What is set side by side.")] = Compare()
+    output: Annotated[Output, Field(description="What is written.")] = Output()
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="Start of all chance.")] = 0
+
+    @model_validator(mode="after")
+    def _check_predictors(self) -> Spec:
+        if self.data.predictors == "all":
+            return self
+        known = set(self.data.predictors)
+        for part in ("experts", "gate"):
+            names = getattr(self, part).predictors
+            for i, name in enumerate([] if names == "all" else names):
+                if name not in known:
+                    raise problem(
+                        f"'{name}' is not one of data.predictors",
+                        "list it there too, or remove it",
+                        at=(part, "predictors", i),
+                    )
+        return self

@@ -1,0 +1,118 @@
+"""Read a specification from YAML, and write one; errors name line, column and setting."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from pyromoe.models.errors import InputError, quoted, unreadable
+from pyromoe.models.spec import Spec
+from pyromoe.models.spec_errors import explain
+from pyromoe.models.yaml_tree import MAX_BYTES, Mark, dotted, nearest, parse_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pyromoe.models.yaml_tree import FieldPath, Marks
+
+EXAMPLE = "write e.g. data: {file: train.csv, response: y}"
+
+
+@dataclass(frozen=True, slots=True)
+class SpecFile:
+    """A specification, and where its settings stand in the file that it was read from."""
+
+    spec: Spec
+    source: str = "spec"
+    directory: Path = Path()
+    marks: Mapping[FieldPath, Mark] = field(default_factory=dict, repr=False)
+
+    def error(self, field: str, what: str, remedy: str = "") -> InputError:
+        """Return an error about a setting such as `treatment.temperature`, at its place."""
+        parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", field)
+        path = tuple(int(index) if index else name for index, name in parts)
+        return nearest(self.marks, path, self.source).error(what, remedy, field)
+
+
+def read_spec(path: Path | str, overrides: Sequence[str] = ()) -> SpecFile:
+    """Read a specification from a file; see `parse_spec`."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise unreadable(Path(path), error) from None
+    return parse_spec(text, str(path), overrides)
+
+
+def parse_spec(text: bytes | str, source: str, overrides: Sequence[str] = ()) -> SpecFile:
+    """Read a specification.
+
+    Args:
+        text: YAML 1.2, without tags, anchors and aliases.
+        source: Name of the file, for messages and to find the data beside it.
+        overrides: Settings of the form `fit.epochs=5`, which replace those of the text.
+    """
+    tree, marks = parse_yaml(text, source)
+    if tree is None:
+        raise Mark(source, 1, 1).error("the specification is empty", EXAMPLE)
+    if not isinstance(tree, dict):
+        raise Mark(source, 1, 1).error(
+            f"must be a mapping of settings, not {quoted(tree)}", EXAMPLE
+        )
+    for override in overrides:
+        _override(tree, marks, override)
+    try:
+        spec = Spec.model_validate(tree)
+    except ValidationError as error:
+        raise explain(error, tree, marks, source) from None
+    return SpecFile(spec, source, Path(source).parent, marks)
+
+
+def _override(tree: dict[str, Any], marks: Marks, override: str) -> None:
+    name, equals, text = override.partition("=")
+    mark = Mark(f"--set {override}")
+    path = tuple(part.strip() for part in name.split("."))
+    if not equals or not all(path):
+        raise mark.error("must be of the form name=value", "write e.g. --set fit.epochs=5")
+    try:
+        value, _ = parse_yaml(text, mark.source)
+    except InputError as error:
+        raise mark.error(error.what, error.remedy) from None
+    section = tree
+    for depth, part in enumerate(path[:-1], start=1):
+        inner = section.get(part)
+        if path[:depth] == ("treatment",) and isinstance(inner, str):
+            inner = {"name": inner}
+        if inner is None:
+            inner = {}
+            marks.setdefault(path[:depth], mark)
+        if not isinstance(inner, dict):
+            raise mark.error("is not a mapping of settings", field=dotted(path[:depth]))
+        section[part] = inner
+        section = inner
+    section[path[-1]] = value
+    for stale in [other for other in marks if other[: len(path)] == path]:
+        del marks[stale]
+    marks[path] = mark
+
+
+def to_yaml(spec: Spec) -> str:
+    """Write a specification with every default; `parse_spec` reads the same one back."""
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = None
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
+    writer.width = 120
+    text = io.StringIO()
+    writer.dump(spec.model_dump(), text)
+    return text.getvalue()
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a specification, for completion and hover text in editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Spec.model_json_schema()}

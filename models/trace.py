@@ -1,0 +1,233 @@
+r"""From Pyro programs to densities: the one place where traces are read.
+
+    log p(y, z | x) = log p(z | x) + log p(y | z, x),    for each datum
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyro
+import pyro.poutine as poutine
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import NonlocalExit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyro.poutine.runtime import Message
+    from pyro.poutine.trace_struct import Trace
+    from torch import Tensor
+
+Program = Any
+"""A Pyro model or guide: a callable, often a `PyroModule`."""
+
+
+class Assign(Messenger):  # type: ignore[misc]  # Pyro's handlers are untyped
+    """Give the latent site a chosen value, or every value of its support where z is None."""
+
+    def __init__(self, site: str, z: Tensor | None) -> None:
+        super().__init__()
+        self.site, self.z = site, z
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if msg["name"] == self.site and not msg["is_observed"]:
+            fn: Any = msg["fn"]
+            msg["value"] = fn.enumerate_support(expand=False) if self.z is None else self.z
+            msg["done"] = True
+
+
+class LogJoint:
+    """log p(y, z | x) of one batch as a function of z, in nats.
+
+    Calling it returns (S, N) for integer z, (S, N) or (S, 1), and for points of the simplex,
+    (S, N, K), where log p(z | x) is continued linearly: sum_k z_k log p(z = k | x).
+
+    Args:
+        run: runs the program and returns its trace, with z set to the argument.
+        features: returns each datum as the input of a network, (N, F), for learned baselines.
+        site: the name of the latent site.
+        fixed_prior: used for log p(z | x), (N, K), instead of the program's own.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Tensor | None], Trace],
+        features: Callable[[], Tensor],
+        site: str = "z",
+        fixed_prior: Tensor | None = None,
+    ) -> None:
+        self.run, self.features, self.site = run, features, site
+        self.fixed_prior = fixed_prior
+        self._last: Trace | None = None
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return log p(y, z | x), (S, N)."""
+        likelihood = self.likelihood(z)
+        log_prior = self.log_prior  # (N, K)
+        if z.is_floating_point():
+            absent = (z == 0) & (log_prior == -torch.inf)
+            return likelihood + (z * torch.where(absent, 0.0, log_prior)).sum(-1)
+        rows = torch.arange(len(log_prior), device=z.device)
+        return likelihood + log_prior[rows, z]
+
+    def likelihood(self, z: Tensor) -> Tensor:
+        """Return log p(y | z, x), (S, N); z as in a call."""
+        return self._likelihood(self._run(z))
+
+    def enumerate(self) -> Tensor:
+        """Return log p(y, z = k | x) for every k, (K, N)."""
+        return self.enumerate_likelihood() + self.log_prior.T
+
+    def enumerate_likelihood(self) -> Tensor:
+        """Return log p(y | z = k, x) for every k, (K, N)."""
+        return self._likelihood(self._run(None))
+
+    @property
+    def log_prior(self) -> Tensor:
+        """log p(z = k | x), (N, K), normalised."""
+        if self.fixed_prior is not None:
+            return self.fixed_prior
+        return log_probs(self.last.nodes[self.site]["fn"])
+
+    @property
+    def scale(self) -> float | Tensor:
+        """By how much the plate scales this batch up to the whole data."""
+        scale: float | Tensor = self.last.nodes[self.site]["scale"]
+        return scale
+
+    @property
+    def log_prior_of_weights(self) -> Tensor | float:
+        """The log density of all other latent sites, a scalar."""
+        return sum(
+            (
+                node["fn"].log_prob(node["value"]).sum()
+                for node in _samples(self.last)
+                if not node["is_observed"] and node["name"] != self.site
+            ),
+            0.0,
+        )
+
+    @property
+    def last(self) -> Trace:
+        """The last trace; runs the program if it has not run."""
+        return self._last if self._last is not None else self._run(None)
+
+    def with_prior(self, log_prior: Tensor) -> LogJoint:
+        """Return the same with log p(z | x), (N, K), held at the given values."""
+        return LogJoint(self.run, self.features, self.site, log_prior)
+
+    def _run(self, z: Tensor | None) -> Trace:
+        self._last = self.run(z)
+        return self._last
+
+    def _likelihood(self, trace: Trace) -> Tensor:
+        terms = [_masked_log_prob(node) for node in _samples(trace) if node["is_observed"]]
+        total: Tensor = sum(terms[1:], terms[0])
+        return total
+
+
+def log_joint(
+    program: Program,
+    *args: Any,
+    site: str = "z",
+    weights: Trace | None = None,
+    **kwargs: Any,
+) -> LogJoint:
+    """Return log p(y, z | x) of a program with one latent discrete site in a plate.
+
+    Args:
+        program: the model.
+        *args: its arguments, the first tensors being x, (N, D), and y, (N,).
+        site: the name of the latent site.
+        weights: a guide's trace, from which the other latent sites take their values.
+        **kwargs: more arguments of the program.
+    """
+
+    def run(z: Tensor | None) -> Trace:
+        body = program if weights is None else poutine.replay(program, trace=weights)
+        return _trace(Assign(site, z)(body), *args, **kwargs)
+
+    def features() -> Tensor:
+        return getattr(program, "features", _side_by_side)(*args)
+
+    return LogJoint(run, features, site)
+
+
+def guide_trace(guide: Program, *args: Any, site: str = "z", **kwargs: Any) -> Trace:
+    """Return a guide's trace in which z was enumerated, so that no chance was spent on it."""
+    return _trace(Assign(site, None)(guide), *args, **kwargs)
+
+
+def logits_in(trace: Trace, site: str = "z") -> Tensor | None:
+    """Return the normalised logits of z in a trace, (N, K), or None where it has no z."""
+    return log_probs(trace.nodes[site]["fn"]) if site in trace else None
+
+
+def log_density_of_weights(trace: Trace, site: str = "z") -> Tensor | float:
+    """Return the log density of a guide's other latent sites, a scalar."""
+    nodes = (n for n in _samples(trace) if n["name"] != site and not n["is_observed"])
+    return sum((n["fn"].log_prob(n["value"]).sum() for n in nodes), 0.0)
+
+
+def latent_logits(program: Program, *args: Any, site: str = "z", **kwargs: Any) -> Tensor:
+    """Return a model's log p(z = k | x), (N, K); what comes after z is not run."""
+
+    def at_latent(message: Message) -> bool:
+        return message["name"] == site
+
+    try:
+        _trace(poutine.escape(program, escape_fn=at_latent), *args, **kwargs)
+    except NonlocalExit as escaped:
+        return log_probs(escaped.site["fn"])
+    raise ValueError(f"the program has no latent site {site!r}")
+
+
+def given(program: Program, values: dict[str, Tensor]) -> Program:
+    """Return the program with some sites set to the given values."""
+    return poutine.condition(program, data=values) if values else program
+
+
+def latent_values(trace: Trace, site: str = "z") -> dict[str, Tensor]:
+    """Return the values of a guide's latent sites other than z, by name."""
+    nodes = (n for n in _samples(trace) if n["name"] != site and not n["is_observed"])
+    return {n["name"]: n["value"] for n in nodes}
+
+
+def log_probs(fn: Any) -> Tensor:
+    """Return log p(z = k), (N, K), of a distribution with a finite support."""
+    support = fn.enumerate_support(expand=False)
+    values: Tensor = fn.log_prob(support)
+    return values.movedim(0, -1)
+
+
+def _trace(program: Program, *args: Any, **kwargs: Any) -> Trace:
+    # A store of its own: the global one would tie together two models in one process. Hidden from
+    # handlers around it: a guide that asks the model for its gate has no such sites itself.
+    with pyro.get_param_store().scope(), poutine.block():
+        return poutine.trace(program).get_trace(*args, **kwargs)
+
+
+def _samples(trace: Trace) -> list[Any]:
+    """Return the sample sites of a trace, its plates left out."""
+    return [
+        node
+        for node in trace.nodes.values()
+        if node["type"] == "sample" and type(node["fn"]).__name__ != "_Subsample"
+    ]
+
+
+def _masked_log_prob(node: Any) -> Tensor:
+    value: Tensor = node["fn"].log_prob(node["value"])
+    mask = node["mask"]
+    if mask is None:
+        return value
+    return value * 0.0 if mask is False else torch.where(torch.as_tensor(mask), value, 0.0)
+
+
+def _side_by_side(*args: Any) -> Tensor:
+    """Return the tensors among the arguments as columns, (N, F)."""
+    columns = [a.flatten(1) if a.dim() > 1 else a[:, None] for a in args if torch.is_tensor(a)]
+    dtype = torch.get_default_dtype()
+    return torch.cat([c.to(dtype) for c in columns], -1) if columns else torch.empty(0, 0)

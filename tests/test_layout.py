@@ -1,0 +1,115 @@
+"""The architecture, as tests."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyromoe.inference.treatments import TREATMENTS
+from pyromoe.models.likelihoods import FAMILIES
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {
+    "models": {"models"},
+    "guides": {"models", "guides"},
+    "inference": {"models", "guides", "inference"},
+}
+PACKAGES = ["pyromoe", *(f"pyromoe.{p}" for p in MAY_IMPORT)]
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the library by its name."""
+    files = [f for p in MAY_IMPORT for f in (ROOT / p).rglob("*.py")]
+    return {
+        "pyromoe." + ".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f
+        for f in files
+    }
+
+
+def imports(file: Path) -> set[str]:
+    """The modules of the library that a file imports anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyromoe"):
+            found.add(node.module or "")
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.startswith("pyromoe")}
+    return found
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_point_one_way(package: str) -> None:
+    for file in (ROOT / package).rglob("*.py"):
+        for name in imports(file):
+            if name.count("."):
+                assert name.split(".")[1] in MAY_IMPORT[package], f"{file} imports {name}"
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = {name: imports(file) & set(modules()) for name, file in modules().items()}
+
+    def reaches(start: str, goal: str, seen: set[str]) -> bool:
+        for name in graph.get(start, set()) - seen:
+            seen.add(name)
+            if name == goal or reaches(name, goal, seen):
+                return True
+        return False
+
+    # A package's front door gives names on first use, so only modules can close a circle.
+    circles = [n for n, f in modules().items() if f.name != "__init__.py" and reaches(n, n, set())]
+    assert not circles
+
+
+@pytest.mark.parametrize(
+    ("folder", "table", "others"),
+    [
+        ("inference/treatments", TREATMENTS, {"__init__", "treatment"}),
+        ("models/likelihoods", FAMILIES, {"__init__", "likelihood"}),
+    ],
+)
+def test_every_file_is_in_its_table(folder: str, table: dict[str, object], others: set[str]) -> None:
+    assert {f.stem for f in (ROOT / folder).glob("*.py")} - others == set(table)
+
+
+def test_the_library_is_imported_once() -> None:
+    assert not {"models", "guides", "inference"} & set(sys.modules)
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_the_import_name_reaches_the_top_level_folders(package: str) -> None:
+    assert (ROOT / "src" / "pyromoe" / package).resolve() == ROOT / package
+
+
+@pytest.mark.parametrize("package", PACKAGES[1:])
+def test_every_public_name_can_be_imported(package: str) -> None:
+    code = (
+        f"import {package} as p; missing = [n for n in p.__all__ if not hasattr(p, n)]; "
+        "assert p.__all__ and not missing, missing"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT / "src")})
+
+
+def test_every_package_is_listed_for_the_wheel() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    packages = {name for name, file in modules().items() if file.name == "__init__.py"}
+    assert all(f'"{name}",' in text for name in packages)
+
+
+def test_nothing_in_a_file_is_executed() -> None:
+    """No loader that runs what a file says; ruff bans the same names."""
+    banned = ("torch.load(", "import pickle", "from pickle", "weights_only=False", "yaml.load(")
+    for name, file in modules().items():
+        assert not [b for b in banned if b in file.read_text()], name
+
+
+def test_files_have_one_job() -> None:
+    for name, file in modules().items():
+        tree = ast.parse(file.read_text())
+        assert len(file.read_text().splitlines()) <= 260, name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                length = body[-1].end_lineno - body[0].lineno + 1 if body else 0  # type: ignore[operator]
+                assert length <= 40, f"{name}.{node.name} has {length} lines"
