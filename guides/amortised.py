@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.models import MixtureOfExperts
+    from pyromoe.models.trace import Weights
 
 
 class AmortisedGuide(PriorGuide):
@@ -50,7 +51,7 @@ class AmortisedGuide(PriorGuide):
                 nn.init.zeros_(parameter)
 
     def logits(
-        self, x: Tensor, y: Tensor | None, size: int | None, weights: dict[str, Tensor]
+        self, x: Tensor, y: Tensor | None, size: int | None, weights: Weights
     ) -> Tensor:
         """Return log q(z | x, y), (N, K), up to a constant; the gate's where y is None."""
         gate = super().logits(x, y, size, weights).detach()

@@ -8,10 +8,11 @@ import torch
 
 from pyromoe.guides.prior import PriorGuide
 from pyromoe.models import log_joint
-from pyromoe.models.trace import given
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from pyromoe.models.trace import Weights
 
 
 class PosteriorGuide(PriorGuide):
@@ -24,8 +25,8 @@ class PosteriorGuide(PriorGuide):
 
     @torch.no_grad()
     def logits(
-        self, x: Tensor, y: Tensor | None, size: int | None, weights: dict[str, Tensor]
+        self, x: Tensor, y: Tensor | None, size: int | None, weights: Weights
     ) -> Tensor:
         """Return log p(z | y, x), (N, K)."""
-        joint = log_joint(given(self.model[0], weights), x, y, size).enumerate()
+        joint = log_joint(self.model[0], x, y, size, weights=weights).enumerate()
         return joint.log_softmax(0).T

@@ -9,12 +9,11 @@ import pyro.distributions as dist
 from pyro.nn import PyroModule
 
 from pyromoe.models import latent_logits
-from pyromoe.models.trace import given
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pyromoe.models.trace import Program
+    from pyromoe.models.trace import Program, Weights
 
 
 class PriorGuide(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is untyped
@@ -31,17 +30,17 @@ class PriorGuide(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is
         self.model = (model,)  # in a tuple, so that its parameters are not counted twice
 
     def logits(
-        self, x: Tensor, y: Tensor | None, size: int | None, weights: dict[str, Tensor]
+        self, x: Tensor, y: Tensor | None, size: int | None, weights: Weights
     ) -> Tensor:
         """Return log q(z | x, y), (N, K)."""
-        return latent_logits(given(self.model[0], weights), x, y, size)
+        return latent_logits(self.model[0], x, y, size, weights=weights)
 
     def forward(
         self,
         x: Tensor,
         y: Tensor | None = None,
         size: int | None = None,
-        weights: dict[str, Tensor] | None = None,
+        weights: Weights | None = None,
     ) -> Tensor:
         """Draw z; the arguments are those of the model, and the values of its latent weights."""
         logits = self.logits(x, y, size, weights or {})

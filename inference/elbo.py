@@ -11,7 +11,7 @@ from pyro.infer.enum import get_importance_trace
 from pyromoe.guides import Seeded
 from pyromoe.inference.treatments import TREATMENTS, Treatment
 from pyromoe.models import InputError, log_joint
-from pyromoe.models.trace import guide_trace, log_density_of_weights, logits_in
+from pyromoe.models.trace import guide_trace, log_density_of_weights, logits_in, weights_in
 
 if TYPE_CHECKING:
     from pyro.poutine.trace_struct import Trace
@@ -71,7 +71,8 @@ class Treatment_ELBO(ELBO):  # type: ignore[misc]  # noqa: N801  # Pyro's own na
         """Return minus the estimated objective, a scalar with a gradient; advances the state."""
         trace = guide_trace(guide, *args, site=self.site, **kwargs)
         logits = logits_in(trace, self.site)
-        joint = log_joint(model, *args, site=self.site, weights=trace, **kwargs)
+        weights = weights_in(trace, self.site)
+        joint = log_joint(model, *args, site=self.site, weights=weights, **kwargs)
         objective = "marginal" if logits is None else getattr(guide, "objective", "elbo")
         self._check(objective, model)
         if logits is not None and objective == "jensen":
@@ -82,8 +83,8 @@ class Treatment_ELBO(ELBO):  # type: ignore[misc]  # noqa: N801  # Pyro's own na
         value, self.state = self.treatment.objective(
             joint, logits, self.config, self.state, self.noise
         )
-        weights = joint.log_prior_of_weights - log_density_of_weights(trace, self.site)
-        return -(value * joint.scale + weights)
+        of_weights = joint.log_prior_of_weights - log_density_of_weights(trace, self.site)
+        return -(value * joint.scale + of_weights)
 
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """Return the loss as a number; advances noise and state like a step does."""

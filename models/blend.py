@@ -34,8 +34,9 @@ def select(z: Tensor, values: Tensor) -> Tensor:
         values: one for each expert and datum, (K, N, ...).
     """
     if z.is_floating_point():
-        mixed = torch.einsum("...nk,kne->...ne", z, values.flatten(2) if values.dim() > 2 else
-                             values[..., None])
+        mixed = torch.einsum(
+            "...nk,kne->...ne", z, values.flatten(2) if values.dim() > 2 else values[..., None]
+        )
         return mixed.reshape(z.shape[:-1] + values.shape[2:])
     if z.dim() and z.shape[-1] == 1:
         return values.index_select(0, z.flatten()).reshape(z.shape[:-1] + values.shape[1:])

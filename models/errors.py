@@ -60,7 +60,7 @@ def quoted(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):
-        return one_line(format(value, "g" if isinstance(value, float) else ""), 40)
+        return one_line(str(value), 40)
     if isinstance(value, (list, tuple)):
         return "a list"
     return f"'{one_line(value, 40)}'" if isinstance(value, str) else "a mapping"

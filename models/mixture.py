@@ -1,6 +1,6 @@
 r"""The Pyro program of a mixture of experts.
 
-    z_n ~ Categorical(softmax(gate(x_n))),    y_n | z_n ~ likelihood(expert_{z_n}(x_n))
+z_n ~ Categorical(softmax(gate(x_n))),    y_n | z_n ~ likelihood(expert_{z_n}(x_n))
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.nn import PyroModule
+from pyro.nn import PyroModule, pyro_method
 
 from pyromoe.models.blend import Blend, Mix, select
 from pyromoe.models.networks import Networks
@@ -95,6 +95,11 @@ class MixtureOfExperts(PyroModule):  # type: ignore[misc]  # PyroModule's metacl
             z = pyro.sample("z", prior, infer={"enumerate": "parallel"})
             drawn: Tensor = pyro.sample("y", self._response(z, parameters), obs=y)
         return drawn
+
+    @pyro_method  # type: ignore[untyped-decorator]
+    def components(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return log p(z = k | x), (N, K), and the experts' parameters, (K, N, ...), at x."""
+        return self.gate_logits(x).log_softmax(-1), self.expert_parameters(x)
 
     def features(self, x: Tensor, y: Tensor, size: int | None = None) -> Tensor:
         """Return each datum as the input of a network, (N, D + E)."""

@@ -47,20 +47,21 @@ class Networks(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is u
         self.depth = len(sizes) - 1
         self.activation = ACTIVATIONS[activation]
         for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
-            bound = 1 / math.sqrt(max(1, fan_in))
+            spread = 1 / math.sqrt(max(1, fan_in))
             for name, shape in (("weight", (fan_in, fan_out)), ("bias", (1, fan_out))):
-                value = torch.empty(number, *shape).uniform_(-bound, bound, generator=generator)
+                value = torch.empty(number, *shape).normal_(0, spread, generator=generator)
                 setattr(self, f"{name}_{i}", nn.Parameter(value))
 
     def place_prior(self, scale: float) -> None:
         r"""Make every weight a latent site: Normal(0, scale^2), independent.
 
-        In the layers behind the first the scale is divided by the square root of the width, so
-        that the prior of the outputs does not depend on it (Neal, 1996, section 2.1).
+        With hidden layers, each layer's weights have scale / sqrt(inputs of the layer), so that
+        the prior of the outputs does not depend on the widths (Neal, 1996, section 2.1). The
+        coefficients of a linear map, and all intercepts, have the scale itself.
         """
         for name, parameter in list(self.named_parameters()):
-            deep = name.startswith("weight") and name != "weight_0"
-            spread = scale / math.sqrt(parameter.shape[-2]) if deep else scale
+            divided = self.depth > 1 and name.startswith("weight")
+            spread = scale / math.sqrt(max(1, parameter.shape[-2])) if divided else scale
             prior = dist.Normal(torch.zeros_like(parameter), spread).to_event(parameter.dim())
             delattr(self, name)
             setattr(self, name, PyroSample(prior))

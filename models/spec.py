@@ -65,8 +65,9 @@ class Spec(Section):
     gate: Annotated[Gate, Field(description="The gate.")] = Gate()
     priors: Annotated[Priors, Field(description="Priors on the weights.")] = Priors()
     objective: Annotated[
-        Literal["marginal", "jensen", "elbo"], Field(description="What is maximised.")
-    ] = "marginal"
+        Literal["marginal", "jensen", "elbo"] | None,
+        Field(description="What is maximised; left out: what the treatment estimates first."),
+    ] = None
     guide: Annotated[Guide, Field(description="Approximation to the posterior.")] = Guide()
     treatment: Annotated[
         Treatment,

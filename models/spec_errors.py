@@ -111,8 +111,7 @@ def _problem(detail: ErrorDetails, tree: object) -> _Problem:
     if kind == "missing":
         remedy = EXAMPLES.get(dotted(path), "add it")
         return _Problem(kind, path, "required, but missing", remedy)
-    bounds = {name: quoted(bound) for name, bound in context.items()}
-    must = MUST.get(kind, detail["msg"]).format_map(bounds)
+    must = MUST[kind].format_map(_bounds(context)) if kind in MUST else detail["msg"]
     return _Problem(kind, path, must + _not(kind, value), _remedy(kind, value))
 
 
@@ -174,6 +173,13 @@ def _plain(value: object) -> str:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"'([^']*)'", text) or [text]
+
+
+def _bounds(context: Mapping[str, Any]) -> dict[str, object]:
+    # Pydantic has made floats of all bounds of floats.
+    return {
+        name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in context.items()
+    }
 
 
 def _not(kind: str, value: Any) -> str:

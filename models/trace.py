@@ -1,6 +1,6 @@
 r"""From Pyro programs to densities: the one place where traces are read.
 
-    log p(y, z | x) = log p(z | x) + log p(y | z, x),    for each datum
+log p(y, z | x) = log p(z | x) + log p(y | z, x),    for each datum
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import NonlocalExit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pyro.poutine.runtime import Message
     from pyro.poutine.trace_struct import Trace
@@ -22,19 +22,25 @@ if TYPE_CHECKING:
 
 Program = Any
 """A Pyro model or guide: a callable, often a `PyroModule`."""
+Weights = dict[str, "Tensor"]
+"""Values of latent sites other than z, by name."""
 
 
 class Assign(Messenger):  # type: ignore[misc]  # Pyro's handlers are untyped
-    """Give the latent site a chosen value, or every value of its support where z is None."""
+    """Give latent sites chosen values, by name; None stands for the whole support.
 
-    def __init__(self, site: str, z: Tensor | None) -> None:
+    Unlike conditioning it leaves a site latent, so that its density still counts as a prior.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor | None]) -> None:
         super().__init__()
-        self.site, self.z = site, z
+        self.values = values
 
     def _pyro_sample(self, msg: Message) -> None:
-        if msg["name"] == self.site and not msg["is_observed"]:
+        if msg["name"] in self.values and not msg["is_observed"]:
             fn: Any = msg["fn"]
-            msg["value"] = fn.enumerate_support(expand=False) if self.z is None else self.z
+            value = self.values[str(msg["name"])]
+            msg["value"] = fn.enumerate_support(expand=False) if value is None else value
             msg["done"] = True
 
 
@@ -132,7 +138,7 @@ def log_joint(
     program: Program,
     *args: Any,
     site: str = "z",
-    weights: Trace | None = None,
+    weights: Weights | None = None,
     **kwargs: Any,
 ) -> LogJoint:
     """Return log p(y, z | x) of a program with one latent discrete site in a plate.
@@ -141,13 +147,12 @@ def log_joint(
         program: the model.
         *args: its arguments, the first tensors being x, (N, D), and y, (N,).
         site: the name of the latent site.
-        weights: a guide's trace, from which the other latent sites take their values.
+        weights: the values of the other latent sites, by name.
         **kwargs: more arguments of the program.
     """
 
     def run(z: Tensor | None) -> Trace:
-        body = program if weights is None else poutine.replay(program, trace=weights)
-        return _trace(Assign(site, z)(body), *args, **kwargs)
+        return _trace(Assign({**(weights or {}), site: z})(program), *args, **kwargs)
 
     def features() -> Tensor:
         return getattr(program, "features", _side_by_side)(*args)
@@ -157,7 +162,7 @@ def log_joint(
 
 def guide_trace(guide: Program, *args: Any, site: str = "z", **kwargs: Any) -> Trace:
     """Return a guide's trace in which z was enumerated, so that no chance was spent on it."""
-    return _trace(Assign(site, None)(guide), *args, **kwargs)
+    return _trace(Assign({site: None})(guide), *args, **kwargs)
 
 
 def logits_in(trace: Trace, site: str = "z") -> Tensor | None:
@@ -171,28 +176,32 @@ def log_density_of_weights(trace: Trace, site: str = "z") -> Tensor | float:
     return sum((n["fn"].log_prob(n["value"]).sum() for n in nodes), 0.0)
 
 
-def latent_logits(program: Program, *args: Any, site: str = "z", **kwargs: Any) -> Tensor:
+def latent_logits(
+    program: Program, *args: Any, site: str = "z", weights: Weights | None = None, **kwargs: Any
+) -> Tensor:
     """Return a model's log p(z = k | x), (N, K); what comes after z is not run."""
 
     def at_latent(message: Message) -> bool:
         return message["name"] == site
 
     try:
-        _trace(poutine.escape(program, escape_fn=at_latent), *args, **kwargs)
+        escaping = poutine.escape(Assign(weights or {})(program), escape_fn=at_latent)
+        _trace(escaping, *args, **kwargs)
     except NonlocalExit as escaped:
         return log_probs(escaped.site["fn"])
     raise ValueError(f"the program has no latent site {site!r}")
 
 
-def given(program: Program, values: dict[str, Tensor]) -> Program:
-    """Return the program with some sites set to the given values."""
-    return poutine.condition(program, data=values) if values else program
-
-
-def latent_values(trace: Trace, site: str = "z") -> dict[str, Tensor]:
+def weights_in(trace: Trace, site: str = "z") -> Weights:
     """Return the values of a guide's latent sites other than z, by name."""
     nodes = (n for n in _samples(trace) if n["name"] != site and not n["is_observed"])
     return {n["name"]: n["value"] for n in nodes}
+
+
+def run_given(program: Program, weights: Weights, *args: Any) -> Any:
+    """Return what a program returns when its latent sites have the given values."""
+    with pyro.get_param_store().scope(), poutine.block(), Assign(weights):
+        return program(*args)
 
 
 def log_probs(fn: Any) -> Tensor:

@@ -118,9 +118,11 @@ def _events(reader: YAML, text: str, source: str) -> Iterator[Any]:
     except ReaderError as error:
         mark = _mark_of_offset(text, error.position, source)
         raise mark.error(f"character U+{ord(text[error.position]):04X} is not allowed") from None
-    except (YAMLError, ValueError, OverflowError) as error:
-        # The last two come from escapes such as "\UFFFFFFFF", which ruamel does not check.
+    except YAMLError as error:
         raise Mark(source).error(f"not valid YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, OverflowError):
+        what = "not valid YAML: an escape in a text in quotes is not a character"
+        raise Mark(source).error(what, "such as \\UFFFFFFFF") from None
 
 
 def _plain_events(events: Iterator[Any], source: str) -> Iterator[Any]:

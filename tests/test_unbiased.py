@@ -234,5 +234,5 @@ def test_the_oracle_is_right(objective: str) -> None:
 def test_gradients_of_one_draw_differ_between_draws() -> None:
     """The expectation is not trivially one outcome's value."""
     p = problem()
-    a, b = (gradient(TREATMENTS["reinforce"], p, "elbo", Seeded(s)) for s in (0, 3))
-    assert not torch.equal(a, b)
+    draws = [gradient(TREATMENTS["reinforce"], p, "elbo", Seeded(s)) for s in range(10)]
+    assert any(not torch.equal(draws[0], other) for other in draws[1:])

@@ -1,0 +1,44 @@
+"""How long a fit may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pyromoe.models.errors import InputError, quoted
+
+Unit = Literal["epochs", "steps", "evaluations", "seconds"]
+UNITS: tuple[Unit, ...] = ("epochs", "steps", "evaluations", "seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A number of epochs, steps, expert evaluations or seconds, for each restart."""
+
+    unit: Unit
+    amount: float
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read e.g. `steps=2000`.
+
+        Raises:
+            InputError: for anything else.
+        """
+        unit, _, amount = text.partition("=")
+        known = [u for u in UNITS if u == unit and u != "epochs"]
+        try:
+            number = float(amount)
+        except ValueError:
+            number = 0.0
+        if not known or not 0 < number < float("inf"):
+            what, remedy = f"cannot read {quoted(text)}", "write steps=N, evaluations=N or seconds=S"
+            raise InputError(what, field="--budget", remedy=remedy)
+        return cls(known[0], number)
+
+    def steps(self, per_epoch: int, evaluations_per_step: float) -> int | None:
+        """Return how many steps it buys, at least 1; None where only a clock can tell."""
+        if self.unit == "seconds":
+            return None
+        price = {"epochs": 1 / per_epoch, "steps": 1.0, "evaluations": evaluations_per_step}
+        return max(1, round(self.amount / price[self.unit]))

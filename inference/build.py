@@ -1,0 +1,73 @@
+"""From a spec to a model and its guide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pyromoe.guides import AmortisedGuide, PointGuide, PosteriorGuide, PriorGuide, WeightedGuide
+from pyromoe.models import MixtureOfExperts
+from pyromoe.models.likelihoods import FAMILIES, Likelihood
+
+if TYPE_CHECKING:
+    from pyromoe.inference.plan import Latent
+    from pyromoe.models.encoding import Encoding
+    from pyromoe.models.spec import Spec
+
+
+def build(
+    spec: Spec, latent: Latent | None, encoding: Encoding, generator: torch.Generator
+) -> tuple[MixtureOfExperts, WeightedGuide]:
+    """Return a model with fresh weights and the guide of its weights and of z.
+
+    Args:
+        spec: the model's settings.
+        latent: which guide of z; None where z is summed out.
+        encoding: the columns of the data.
+        generator: where the first values of the weights are drawn from.
+    """
+    experts, gate = spec.experts, spec.gate
+    constant = gate.kind == "constant"
+    model = MixtureOfExperts(
+        len(encoding.columns),
+        likelihood(spec, encoding),
+        experts.number,
+        expert_hidden=experts.hidden,
+        gate_hidden=gate.hidden,
+        activation=(experts.activation, gate.activation),
+        expert_columns=encoding.indices(experts.predictors),
+        gate_columns=() if constant else encoding.indices(gate.predictors),
+        mix=experts.mix,
+        generator=generator,
+    ).to(dtype=getattr(torch, spec.fit.precision))
+    of_latent = _latent_guide(spec, latent, model, generator)
+    points: dict[str, torch.Tensor] = {}
+    for name, prior in (("experts", spec.priors.experts), ("gate", spec.priors.gate)):
+        if prior.scale is not None:
+            networks = getattr(model, name)
+            start = {f"{name}.{n}": p.detach().clone() for n, p in networks.named_parameters()}
+            points.update(start)
+            networks.place_prior(prior.scale)
+    return model, WeightedGuide(PointGuide(points), of_latent)
+
+
+def likelihood(spec: Spec, encoding: Encoding) -> Likelihood:
+    """Return the likelihood that a spec names, for the classes of the data."""
+    options: dict[str, Any] = {}
+    if spec.likelihood.family == "normal":
+        options = {"num_experts": spec.experts.number, "scale": spec.likelihood.scale}
+    if spec.likelihood.family == "categorical":
+        options = {"num_classes": encoding.num_classes}
+    return FAMILIES[spec.likelihood.family](**options)
+
+
+def _latent_guide(
+    spec: Spec, latent: Latent | None, model: MixtureOfExperts, generator: torch.Generator
+) -> PriorGuide | None:
+    if latent is None:
+        return None
+    if latent == "amortised":
+        guide = AmortisedGuide(model, spec.guide.hidden, generator)
+        return guide.to(dtype=getattr(torch, spec.fit.precision))
+    return PriorGuide(model) if latent == "prior" else PosteriorGuide(model)

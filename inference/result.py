@@ -1,0 +1,197 @@
+"""A fitted mixture of experts: its parameters, its assignments, its predictions."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import pyromoe
+from pyromoe.models import log_joint
+from pyromoe.models.trace import run_given
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from pyromoe.guides import WeightedGuide
+    from pyromoe.inference.plan import Plan
+    from pyromoe.inference.svi import Restart
+    from pyromoe.models import MixtureOfExperts, Spec
+    from pyromoe.models.data import Data, Part
+    from pyromoe.models.encoding import Encoding
+    from pyromoe.models.trace import Weights
+
+CHUNK = 8192
+"""Rows evaluated at a time, so that K experts' outputs of all rows need not fit in memory."""
+
+
+@dataclass
+class Fit:
+    """A fitted mixture of experts.
+
+    Attributes:
+        spec: what was fitted, every default filled in.
+        encoding: how columns become numbers.
+        model: the Pyro program.
+        guide: its guide.
+        metrics: see `metrics.json` in the documentation of a run directory.
+        history: a row for each epoch of each restart.
+        data: the rows it was fitted to and tested on; None for a fit read from its directory.
+    """
+
+    spec: Spec
+    encoding: Encoding
+    model: MixtureOfExperts
+    guide: WeightedGuide
+    metrics: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    data: Data | None = None
+
+    @classmethod
+    def of(cls, plan: Plan, data: Data, best: Restart, restarts: Sequence[Restart]) -> Fit:
+        """Return the best restart with its metrics."""
+        history = [row for r in restarts for row in r.history]
+        fit = cls(plan.spec, data.encoding, best.model, best.guide, {}, history, data)
+        fit.metrics = {
+            **fit.measure(data),
+            "restarts": [
+                {"seed": r.seed, "log_likelihood": r.log_likelihood, "converged": r.converged}
+                | ({"failure": r.failure} if r.failure else {})
+                for r in restarts
+            ],
+            "treatment": plan.treatment.name,
+            "objective": plan.objective,
+            "guide": plan.latent,
+            "steps": best.steps,
+            "seconds": sum(r.seconds for r in restarts),
+            "steps_per_second": sum(r.steps for r in restarts) / sum(r.seconds for r in restarts),
+            "parameters_sha256": fit.fingerprint(),
+            "versions": _versions(),
+        }
+        return fit
+
+    @property
+    def weights(self) -> Weights:
+        """The values of the latent weights, by site."""
+        return {name: value.detach() for name, value in self.guide.weights.values().items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every fitted tensor by its name: the model's, and the guide's for z."""
+        named = {n: p.detach() for n, p in self.model.named_parameters()} | self.weights
+        latent = self.guide.latent
+        if latent is not None:
+            named |= {f"guide.{n}": p.detach() for n, p in latent.named_parameters()}
+        return dict(sorted(named.items()))
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of every fitted tensor, in the order of their names."""
+        digest = hashlib.sha256()
+        for name, tensor in self.tensors().items():
+            digest.update(name.encode() + str(tuple(tensor.shape)).encode())
+            digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+        return digest.hexdigest()
+
+    def log_joint(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return log p(y, z = k | x), (N, K), on the original scale of y, in nats."""
+        joint = log_probabilities(self.model, self.weights, x, y)
+        return joint + self.encoding.log_jacobian
+
+    def log_likelihood(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return log p(y | x), (N,), z summed out, on the original scale of y, in nats."""
+        return self.log_joint(x, y).logsumexp(-1)
+
+    def responsibilities(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return p(z = k | y, x), (N, K)."""
+        return self.log_joint(x, y).softmax(-1)
+
+    @torch.no_grad()
+    def components(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the gate p(z = k | x), (N, K), and the experts' parameters, (K, N, ...)."""
+        log_gate, parameters = run_given(self.model.components, self.weights, x)
+        return log_gate.exp(), parameters
+
+    def mean(self, x: Tensor) -> NDArray[Any]:
+        """Return E[y | x], (N,), on the original scale; for classes p(y = c | x), (N, C)."""
+        gate, parameters = self.components(x)
+        means = self.model.likelihood.mean(**parameters)  # (K, N) or (K, N, C)
+        mixed = torch.einsum("nk,kn...->n...", gate, means).numpy()
+        return mixed if self.encoding.num_classes else self.encoding.decode(mixed)
+
+    def measure(self, data: Data) -> dict[str, Any]:
+        """Return likelihoods, information criteria, errors and usage of the experts."""
+        parts = {"train": data.train, "test": data.test}
+        tensors = {name: to_tensors(part, self.spec) for name, part in parts.items()}
+        totals = {
+            name: float(self.log_likelihood(x, y).sum()) if len(x) else None
+            for name, (x, y) in tensors.items()
+        }
+        r = self.responsibilities(*tensors["train"])
+        count = sum(t.numel() for n, t in self.tensors().items() if not n.startswith("guide."))
+        n, total = len(r), totals["train"]
+        assert total is not None
+        bic = -2 * total + count * math.log(n)
+        held_out = "test" if len(data.test.rows) else "train"
+        error = self._error(*tensors[held_out])
+        return {
+            "log_likelihood": totals,
+            "n": {name: len(part.rows) for name, part in parts.items()},
+            "parameters": count,
+            "aic": -2 * total + 2 * count,
+            "bic": bic,
+            "icl": bic + 2 * float(-torch.special.xlogy(r, r).sum()),
+            **error,
+            "measured_on": held_out,
+            "effective_experts": effective_experts(r),
+        }
+
+    def _error(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        """Return accuracy for classes, root mean squared error otherwise."""
+        mean = self.mean(x)
+        if self.encoding.target.family == "categorical":
+            return {"accuracy": float((mean.argmax(-1) == y.numpy()).mean())}
+        if self.encoding.target.family == "bernoulli":
+            return {"accuracy": float(((mean > 0.5) == (y.numpy() > 0.5)).mean())}
+        return {"rmse": float(np.sqrt(np.mean((mean - self.encoding.decode(y.numpy())) ** 2)))}
+
+
+def effective_experts(responsibilities: Tensor) -> float:
+    """Return exp of the entropy of the mean responsibility: 1 if one expert has all the rows."""
+    share = responsibilities.double().mean(0)
+    return float(torch.special.xlogy(share, share).sum().neg().exp())
+
+
+@torch.no_grad()
+def log_probabilities(
+    model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tensor
+) -> Tensor:
+    """Return log p(y, z = k | x), (N, K), on the encoded scale, in nats."""
+    parts = [
+        log_joint(model, a, b, weights=weights).enumerate().T
+        for a, b in zip(x.split(CHUNK), y.split(CHUNK), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def log_likelihood(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
+    """Return log p(y | x), (N,), on the encoded scale, in nats."""
+    return log_probabilities(model, weights, x, y).logsumexp(-1)
+
+
+def to_tensors(part: Part, spec: Spec) -> tuple[Tensor, Tensor]:
+    """Return x, (N, D), and y, (N,), in the precision of the fit; classes are integers."""
+    dtype = getattr(torch, spec.fit.precision)
+    y = torch.from_numpy(np.asarray(part.y))
+    y = y if spec.likelihood.family == "categorical" else y.to(dtype)
+    return torch.from_numpy(part.x).to(dtype), y
+
+
+def _versions() -> dict[str, str]:
+    return {"pyromoe": pyromoe.__version__} | {n: version(n) for n in ("torch", "pyro-ppl")}

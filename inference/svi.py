@@ -1,0 +1,260 @@
+"""Fit a spec by stochastic variational inference."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pyromoe.guides import Seeded
+from pyromoe.inference.budget import Budget
+from pyromoe.inference.build import build
+from pyromoe.inference.elbo import Treatment_ELBO
+from pyromoe.inference.plan import make_plan
+from pyromoe.inference.result import Fit, log_likelihood, to_tensors
+from pyromoe.models.data import Data, from_table, load
+from pyromoe.models.spec_file import SpecFile, read_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pyromoe.guides import WeightedGuide
+    from pyromoe.inference.plan import Plan
+    from pyromoe.models import MixtureOfExperts, Spec
+
+Progress = "Callable[[float, str], None]"
+"""Called now and then with the share of the work that is done and what is being done."""
+CHECKPOINTS = 50
+"""How often the exact log-likelihood of the training rows is written into the history."""
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+PLATEAU = 1e-3
+"""Converged: the training log-likelihood moved less in the last tenth, in nats a datum."""
+
+
+class NumericalError(ArithmeticError):
+    """A number that is not finite where the fit cannot go on without it."""
+
+
+@dataclass
+class Restart:
+    """One fit from one start.
+
+    Attributes:
+        seed: the start.
+        model: the model, fitted.
+        guide: its guide, fitted.
+        history: a row for each epoch.
+        log_likelihood: log p(y | x) of the training rows, nats; None where the fit broke down.
+        score: the same plus the log prior of the weights; the best restart has the highest.
+        steps: how many were taken.
+        seconds: how long they took.
+        failure: what went wrong, or an empty text.
+    """
+
+    seed: int
+    model: MixtureOfExperts
+    guide: WeightedGuide
+    history: list[dict[str, Any]] = field(default_factory=list)
+    log_likelihood: float | None = None
+    score: float = -float("inf")
+    steps: int = 0
+    seconds: float = 0.0
+    failure: str = ""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the training log-likelihood has stopped moving."""
+        seen = [(r["step"], r["log_likelihood"]) for r in self.history if r["log_likelihood"]]
+        late = [value for step, value in seen if step >= 0.9 * self.steps]
+        if self.failure or len(late) < 2:
+            return False
+        return max(late) - min(late) < PLATEAU * self.history[-1]["rows"]
+
+
+def fit(
+    spec: Spec | SpecFile | Path | str,
+    table: object = None,
+    *,
+    budget: Budget | None = None,
+    progress: Callable[[float, str], None] | None = None,
+    data: Data | None = None,
+) -> Fit:
+    """Fit a mixture of experts.
+
+    Runs on one thread, so that the same seed gives the same bits on any number of cores.
+
+    Args:
+        spec: a spec, or the path of one.
+        table: a data frame, a pyarrow Table or a dictionary of columns, in place of the spec's
+            file.
+        budget: in place of the spec's epochs.
+        progress: called with the share that is done, 0 to 1, and what is being done.
+        data: already encoded data, in place of both.
+
+    Returns:
+        The restart with the highest log-likelihood plus log prior of the training rows.
+
+    Raises:
+        InputError: for a mistake in the spec or the data.
+        NumericalError: where every restart broke down.
+    """
+    file = _as_file(spec)
+    plan = make_plan(file)
+    if data is None:
+        data = load(file) if table is None else from_table(plan.spec, table)
+    budget = budget or Budget("epochs", plan.spec.fit.epochs)
+    number = plan.spec.fit.restarts
+    restarts = []
+    with one_thread():
+        for r in range(number):
+
+            def report(done: float, text: str, r: int = r) -> None:
+                if progress is not None:
+                    start = f"start {r + 1} of {number}, " if number > 1 else ""
+                    progress((r + done) / number, start + text)
+
+            restarts.append(_restart(plan, data, r, budget, report))
+        best = max(restarts, key=lambda r: r.score)
+        if best.log_likelihood is None:
+            raise NumericalError(
+                f"{best.failure}; try a smaller fit.learning_rate, or standardised predictors"
+            )
+        return Fit.of(plan, data, best, restarts)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run on one thread: small tensors are faster so, and sums do not depend on the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _as_file(spec: Spec | SpecFile | Path | str) -> SpecFile:
+    if isinstance(spec, (str, Path)):
+        return read_spec(spec)
+    return spec if isinstance(spec, SpecFile) else SpecFile(spec)
+
+
+def _restart(
+    plan: Plan, data: Data, number: int, budget: Budget, report: Callable[[float, str], None]
+) -> Restart:
+    """Return one fit from one start."""
+    seeds = np.random.SeedSequence([plan.spec.seed, number]).generate_state(3, np.uint64) >> 1
+    generator = torch.Generator().manual_seed(int(seeds[0]))
+    model, guide = build(plan.spec, plan.latent, data.encoding, generator)
+    elbo = Treatment_ELBO(plan.treatment, noise=Seeded(int(seeds[1])))
+    elbo.config = plan.config
+    restart = Restart(number, model, guide)
+    x, y = to_tensors(data.train, plan.spec)
+    started = time.perf_counter()
+    try:
+        loop = _Loop(plan, elbo, restart, x, y, budget, report)
+        loop.run(torch.Generator().manual_seed(int(seeds[2])))
+        joint_prior = restart.guide.weights.values()
+        restart.log_likelihood = float(log_likelihood(model, joint_prior, x, y).sum())
+        restart.score = restart.log_likelihood + loop.log_prior()
+    except NumericalError as error:
+        restart.failure = str(error)
+    restart.seconds = time.perf_counter() - started
+    return restart
+
+
+class _Loop:
+    """The steps of one restart."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        elbo: Treatment_ELBO,
+        restart: Restart,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        budget: Budget,
+        report: Callable[[float, str], None],
+    ) -> None:
+        self.plan, self.elbo, self.restart = plan, elbo, restart
+        self.x, self.y, self.budget, self.report = x, y, budget, report
+        settings = plan.spec.fit
+        size = len(x) if settings.batch_size == "full" else settings.batch_size
+        self.batch = min(size, len(x))
+        self.per_epoch = -(-len(x) // self.batch)
+        evaluations = plan.treatment.evaluations(plan.config, plan.spec.experts.number)
+        rows_per_step = len(x) / self.per_epoch
+        self.total = budget.steps(self.per_epoch, evaluations * rows_per_step)
+        self.loss = elbo(restart.model, restart.guide)
+        parameters = list(self.loss.parameters())
+        self.optimiser = OPTIMISERS[settings.optimiser](parameters, lr=settings.learning_rate)
+        self.started = time.perf_counter()
+
+    def done(self) -> float:
+        """Return the share of the budget that is used up."""
+        if self.total is not None:
+            return self.restart.steps / self.total
+        return min(1.0, (time.perf_counter() - self.started) / self.budget.amount)
+
+    def run(self, generator: torch.Generator) -> None:
+        """Take steps until the budget is used up."""
+        epoch, written = 0, -1.0
+        while self.done() < 1:
+            order = torch.randperm(len(self.x), generator=generator)
+            losses = []
+            for rows in order.split(self.batch):
+                losses.append(self.step(rows))
+                if self.done() >= 1:
+                    break
+            epoch += 1
+            exact = self.done() >= written + 1 / CHECKPOINTS or self.done() >= 1
+            written = self.done() if exact else written
+            self.write(epoch, float(np.mean(losses)), exact)
+
+    def step(self, rows: torch.Tensor) -> float:
+        """Take one step; return the loss, nats a datum."""
+        done, rate = self.done(), self.plan.spec.fit.learning_rate
+        if self.plan.spec.fit.schedule == "cosine":
+            rate *= (1 + np.cos(np.pi * done)) / 2
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.elbo.config = self.plan.config_at(done)
+        self.optimiser.zero_grad()
+        loss = self.loss(self.x[rows], self.y[rows], len(self.x)) / len(self.x)
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise NumericalError(f"the loss is {value} at step {self.restart.steps + 1}")
+        loss.backward()
+        self.optimiser.step()
+        self.restart.steps += 1
+        return value
+
+    def write(self, epoch: int, loss: float, exact: bool) -> None:
+        """Add a row to the history and report."""
+        restart = self.restart
+        points = restart.guide.weights.values()
+        value = float(log_likelihood(restart.model, points, self.x, self.y).sum()) if exact else None
+        if value is not None and not np.isfinite(value):
+            raise NumericalError(f"log p(y | x) is {value} after step {restart.steps}")
+        now = {name: getattr(self.elbo.config, name) for name in self.plan.schedules}
+        row = {"restart": restart.seed, "epoch": epoch, "step": restart.steps, "loss": loss}
+        row |= {"log_likelihood": value, "learning_rate": self.optimiser.param_groups[0]["lr"]}
+        row |= now | {"rows": len(self.x), "seconds": time.perf_counter() - self.started}
+        restart.history.append(row)
+        if exact and value is not None:
+            text = f"epoch {epoch}, log p(y | x) {value / len(self.x):.4f} nats a datum"
+            self.report(self.done(), text)
+
+    def log_prior(self) -> float:
+        """Return the log prior of the weights, nats."""
+        from pyromoe.models import log_joint
+
+        weights = self.restart.guide.weights.values()
+        with torch.no_grad():
+            joint = log_joint(self.restart.model, self.x[:1], self.y[:1], weights=weights)
+            return float(joint.log_prior_of_weights)

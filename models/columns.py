@@ -1,0 +1,123 @@
+"""Take one column out of a table, as numbers or as names; every value is checked."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pyromoe.models.errors import did_you_mean, listed, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyromoe.models.table import Rows
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+LARGEST = 1e300
+NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
+
+
+def take(rows: Rows, name: str) -> pa.ChunkedArray:
+    """Return a column without missing values."""
+    names = rows.table.column_names
+    if name not in names:
+        remedy = did_you_mean(name, names) or f"columns: {listed(names)}"
+        raise rows.error(name, "no such column", remedy)
+    column = rows.table.column(name)
+    if column.null_count:
+        _refuse_missing(rows, name, np.array(column.is_null().to_pylist()))
+    return column
+
+
+def numbers(rows: Rows, name: str, advice: str = "correct it") -> FloatArray:
+    """Return a column of numbers, (N,).
+
+    Args:
+        rows: The table.
+        name: The column.
+        advice: What to do when the column holds text.
+    """
+    column = take(rows, name)
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        row, what = _first_text(column)
+        raise rows.error(name, what, advice, row)
+    values = _array(column).astype(np.float64)
+    _refuse_missing(rows, name, np.isnan(values))
+    wrong = np.abs(values) > LARGEST
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        remedy = "correct or remove the row"
+        raise rows.error(name, f"{values[row]:g} is too large a number", remedy, row)
+    return values
+
+
+def counts(rows: Rows, name: str) -> FloatArray:
+    """Return a column of counts, (N,)."""
+    values = numbers(rows, name)
+    wrong = (values < 0) | (values != np.floor(values))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        remedy = "counts are 0, 1, 2, ...; for other numbers set likelihood.family: normal"
+        raise rows.error(name, f"{quoted(float(values[row]))} is not a count", remedy, row)
+    return values
+
+
+def texts(rows: Rows, name: str) -> tuple[IntArray, tuple[str, ...]]:
+    """Return a column of names as codes, (N,), and the name of each code."""
+    column = take(rows, name)
+    if pa.types.is_floating(column.type):
+        numbers(rows, name)
+    encoded = column.combine_chunks().dictionary_encode()
+    words = [_word(value) for value in encoded.dictionary.to_pylist()]
+    codes = _array(encoded.indices).astype(np.int64)
+    # Different values can be the same word, such as 0.0 and -0.0.
+    names = tuple(dict.fromkeys(words))
+    place = {word: code for code, word in enumerate(names)}
+    codes = np.array([place[word] for word in words], dtype=np.int64)[codes]
+    if "" in place:
+        _refuse_missing(rows, name, codes == place[""])
+    return codes, names
+
+
+def codes(rows: Rows, name: str, known: Sequence[str]) -> IntArray:
+    """Return a column of names as their places among the known ones, (N,)."""
+    found, words = texts(rows, name)
+    place = {word: code for code, word in enumerate(known)}
+    for code, word in enumerate(words):
+        if word not in place:
+            row = int(np.argmax(found == code))
+            remedy = f"{did_you_mean(word, known)} known: {listed(known)}".strip()
+            raise rows.error(name, f"{quoted(word)} was not there in training", remedy, row)
+    return np.array([place[word] for word in words], dtype=np.int64)[found]
+
+
+def _array(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
+    # Not `to_numpy`, which imports pandas and takes half of the start-up time.
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.from_dlpack(whole) if len(whole) else np.empty(0)
+
+
+def _word(value: str | float) -> str:
+    if isinstance(value, float):
+        return str(int(value)) if value == int(value) else repr(value)
+    return str(value).strip()
+
+
+def _refuse_missing(rows: Rows, name: str, missing: NDArray[np.bool_]) -> None:
+    if count := int(missing.sum()):
+        others = f" (and {count - 1} more)" if count > 1 else ""
+        remedy = "fill it in, or remove the row"
+        raise rows.error(name, f"missing value{others}", remedy, int(np.argmax(missing)))
+
+
+def _first_text(column: pa.ChunkedArray) -> tuple[int, str]:
+    values = column.to_pylist()
+    row = next((i for i, value in enumerate(values) if not NUMBER.fullmatch(value)), 0)
+    kind = "text" if NUMBER.fullmatch(values[row]) else "not a number"
+    return row, f"{quoted(values[row])} is {kind}"

@@ -1,0 +1,98 @@
+"""Learn an encoding from a table."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from pyromoe.models.columns import counts, numbers, texts
+from pyromoe.models.encoding import Encoding, Levels, Numeric, Target
+from pyromoe.models.errors import InputError, listed, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyromoe.models.columns import FloatArray, IntArray
+    from pyromoe.models.encoding import Family
+    from pyromoe.models.table import Rows
+
+AS_PREDICTOR = "correct it, or list the column under data.categorical"
+AS_RESPONSE = "correct it, or set likelihood.family: categorical"
+INTEGER = re.compile(r"-?\d{1,18}")
+
+
+def learn(
+    rows: Rows,
+    training: IntArray,
+    *,
+    response: str,
+    family: Family,
+    predictors: Sequence[str],
+    categorical: Sequence[str] = (),
+    standardise: Literal["none", "predictors", "predictors_and_response"],
+) -> Encoding:
+    """Learn an encoding: means and spreads from the training rows, levels and classes from all.
+
+    Args:
+        rows: All rows; every value of the columns used is checked.
+        training: Indices of the training rows, (N_train,).
+        response: The column to predict.
+        family: Distribution of the response.
+        predictors: Columns to predict from.
+        categorical: Those of the predictors whose values are names.
+        standardise: Which numeric columns get mean 0 and spread 1.
+    """
+    if len(training) < 2:
+        what = f"{len(training)} training row{'s' if len(training) != 1 else ''}"
+        raise InputError(what, file=rows.source, remedy="a fit needs two or more")
+    parts: list[Numeric | Levels] = []
+    for name in predictors:
+        if name in categorical:
+            parts.append(Levels(name=name, levels=_labels(rows, name)))
+        elif standardise == "none":
+            numbers(rows, name, AS_PREDICTOR)
+            parts.append(Numeric(name=name))
+        else:
+            mean, sd = _moments(numbers(rows, name, AS_PREDICTOR)[training])
+            parts.append(Numeric(name=name, mean=mean, sd=sd))
+    whole = standardise == "predictors_and_response"
+    target = _learn_target(rows, training, response, family, standardise=whole)
+    return Encoding(predictors=tuple(parts), target=target)
+
+
+def _learn_target(
+    rows: Rows, training: IntArray, name: str, family: Family, *, standardise: bool
+) -> Target:
+    if family == "normal":
+        values = numbers(rows, name, AS_RESPONSE)
+        mean, sd = _moments(values[training]) if standardise else (0.0, 1.0)
+        return Target(name=name, family=family, mean=mean, sd=sd)
+    if family == "poisson":
+        counts(rows, name)
+        return Target(name=name, family=family)
+    labels = _labels(rows, name)
+    if len(labels) < 2:
+        raise rows.error(name, f"has one class only, {quoted(labels[0])}", "check the column")
+    if family == "bernoulli" and len(labels) > 2:
+        what = f"has {len(labels)} classes ({listed(labels, 5)}), but family bernoulli has two"
+        raise rows.error(name, what, "set likelihood.family: categorical")
+    return Target(name=name, family=family, labels=labels)
+
+
+def _moments(values: FloatArray) -> tuple[float, float]:
+    # Scaled first: the square of a large number need not be one.
+    largest = float(np.abs(values).max()) or 1.0
+    scaled = values / largest
+    mean = float(scaled.mean()) * largest
+    if values.min() == values.max():
+        return float(values[0]), 1.0
+    return mean, float(scaled.std()) * largest or 1.0
+
+
+def _labels(rows: Rows, name: str) -> tuple[str, ...]:
+    _, labels = texts(rows, name)
+    if all(INTEGER.fullmatch(label) for label in labels):
+        return tuple(sorted(labels, key=int))
+    return tuple(sorted(labels))
