@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pyromoe.inference.build import build
 from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.result import Fit, log_likelihood, to_tensors
+from pyromoe.models import log_joint
 from pyromoe.models.data import Data, from_table, load
 from pyromoe.models.spec_file import SpecFile, read_spec
 
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from pyromoe.inference.plan import Plan
     from pyromoe.models import MixtureOfExperts, Spec
 
-Progress = "Callable[[float, str], None]"
-"""Called now and then with the share of the work that is done and what is being done."""
 CHECKPOINTS = 50
 """How often the exact log-likelihood of the training rows is written into the history."""
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
@@ -48,8 +48,9 @@ class Restart:
         seed: the start.
         model: the model, fitted.
         guide: its guide, fitted.
-        history: a row for each epoch.
-        log_likelihood: log p(y | x) of the training rows, nats; None where the fit broke down.
+        history: a row for each epoch; losses and likelihoods in nats a datum.
+        log_likelihood: log p(y | x) of the training rows on the original scale, nats; None where
+            the fit broke down.
         score: the same plus the log prior of the weights; the best restart has the highest.
         steps: how many were taken.
         seconds: how long they took.
@@ -69,11 +70,14 @@ class Restart:
     @property
     def converged(self) -> bool:
         """Whether the training log-likelihood has stopped moving."""
-        seen = [(r["step"], r["log_likelihood"]) for r in self.history if r["log_likelihood"]]
-        late = [value for step, value in seen if step >= 0.9 * self.steps]
+        late = [
+            row["log_likelihood"]
+            for row in self.history
+            if row["log_likelihood"] is not None and row["step"] >= 0.9 * self.steps
+        ]
         if self.failure or len(late) < 2:
             return False
-        return max(late) - min(late) < PLATEAU * self.history[-1]["rows"]
+        return float(max(late) - min(late)) < PLATEAU
 
 
 def fit(
@@ -154,13 +158,11 @@ def _restart(
     elbo = Treatment_ELBO(plan.treatment, noise=Seeded(int(seeds[1])))
     elbo.config = plan.config
     restart = Restart(number, model, guide)
-    x, y = to_tensors(data.train, plan.spec)
     started = time.perf_counter()
     try:
-        loop = _Loop(plan, elbo, restart, x, y, budget, report)
+        loop = _Loop(plan, data, elbo, restart, budget, report)
         loop.run(torch.Generator().manual_seed(int(seeds[2])))
-        joint_prior = restart.guide.weights.values()
-        restart.log_likelihood = float(log_likelihood(model, joint_prior, x, y).sum())
+        restart.log_likelihood = loop.log_likelihood()
         restart.score = restart.log_likelihood + loop.log_prior()
     except NumericalError as error:
         restart.failure = str(error)
@@ -174,21 +176,21 @@ class _Loop:
     def __init__(
         self,
         plan: Plan,
+        data: Data,
         elbo: Treatment_ELBO,
         restart: Restart,
-        x: torch.Tensor,
-        y: torch.Tensor,
         budget: Budget,
         report: Callable[[float, str], None],
     ) -> None:
         self.plan, self.elbo, self.restart = plan, elbo, restart
-        self.x, self.y, self.budget, self.report = x, y, budget, report
-        settings = plan.spec.fit
-        size = len(x) if settings.batch_size == "full" else settings.batch_size
-        self.batch = min(size, len(x))
-        self.per_epoch = -(-len(x) // self.batch)
+        self.budget, self.report = budget, report
+        self.x, self.y = to_tensors(data.train, plan.spec)
+        self.log_jacobian = data.encoding.log_jacobian
+        settings, n = plan.spec.fit, len(self.x)
+        self.batch = n if settings.batch_size == "full" else min(settings.batch_size, n)
+        self.per_epoch = -(-n // self.batch)
         evaluations = plan.treatment.evaluations(plan.config, plan.spec.experts.number)
-        rows_per_step = len(x) / self.per_epoch
+        rows_per_step = n / self.per_epoch
         self.total = budget.steps(self.per_epoch, evaluations * rows_per_step)
         self.loss = elbo(restart.model, restart.guide)
         parameters = list(self.loss.parameters())
@@ -220,7 +222,7 @@ class _Loop:
         """Take one step; return the loss, nats a datum."""
         done, rate = self.done(), self.plan.spec.fit.learning_rate
         if self.plan.spec.fit.schedule == "cosine":
-            rate *= (1 + np.cos(np.pi * done)) / 2
+            rate *= (1 + math.cos(math.pi * done)) / 2
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.elbo.config = self.plan.config_at(done)
@@ -236,24 +238,25 @@ class _Loop:
 
     def write(self, epoch: int, loss: float, exact: bool) -> None:
         """Add a row to the history and report."""
-        restart = self.restart
-        points = restart.guide.weights.values()
-        value = float(log_likelihood(restart.model, points, self.x, self.y).sum()) if exact else None
+        restart, n = self.restart, len(self.x)
+        value = self.log_likelihood() / n if exact else None
         if value is not None and not np.isfinite(value):
             raise NumericalError(f"log p(y | x) is {value} after step {restart.steps}")
-        now = {name: getattr(self.elbo.config, name) for name in self.plan.schedules}
         row = {"restart": restart.seed, "epoch": epoch, "step": restart.steps, "loss": loss}
         row |= {"log_likelihood": value, "learning_rate": self.optimiser.param_groups[0]["lr"]}
-        row |= now | {"rows": len(self.x), "seconds": time.perf_counter() - self.started}
-        restart.history.append(row)
-        if exact and value is not None:
-            text = f"epoch {epoch}, log p(y | x) {value / len(self.x):.4f} nats a datum"
-            self.report(self.done(), text)
+        row |= {name: getattr(self.elbo.config, name) for name in self.plan.schedules}
+        restart.history.append(row | {"seconds": time.perf_counter() - self.started})
+        if value is not None:
+            self.report(self.done(), f"epoch {epoch}, log p(y | x) {value:.4f} nats a datum")
+
+    def log_likelihood(self) -> float:
+        """Return log p(y | x) of the training rows on the original scale, nats."""
+        weights = self.restart.guide.weights.values()
+        total = log_likelihood(self.restart.model, weights, self.x, self.y).double().sum()
+        return float(total) + len(self.x) * self.log_jacobian
 
     def log_prior(self) -> float:
         """Return the log prior of the weights, nats."""
-        from pyromoe.models import log_joint
-
         weights = self.restart.guide.weights.values()
         with torch.no_grad():
             joint = log_joint(self.restart.model, self.x[:1], self.y[:1], weights=weights)

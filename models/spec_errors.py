@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel
 
 from pyromoe.models.errors import closest, did_you_mean, listed, one_line, quoted
+from pyromoe.models.marks import dotted, nearest
 from pyromoe.models.spec import Spec
-from pyromoe.models.yaml_tree import dotted, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from pyromoe.models.errors import InputError
-    from pyromoe.models.yaml_tree import FieldPath, Mark
+    from pyromoe.models.marks import FieldPath, Mark
 
 MUST = {
     "model_type": "must be a mapping of settings",

@@ -12,14 +12,15 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from pyromoe.models.errors import InputError, quoted, unreadable
+from pyromoe.models.marks import Mark, dotted, nearest
 from pyromoe.models.spec import Spec
 from pyromoe.models.spec_errors import explain
-from pyromoe.models.yaml_tree import MAX_BYTES, Mark, dotted, nearest, parse_yaml
+from pyromoe.models.yaml_tree import MAX_BYTES, parse_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pyromoe.models.yaml_tree import FieldPath, Marks
+    from pyromoe.models.marks import FieldPath, Marks
 
 EXAMPLE = "write e.g. data: {file: train.csv, response: y}"
 

@@ -25,49 +25,16 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.reader import ReaderError
 
 from pyromoe.models.errors import InputError, one_line, quoted
+from pyromoe.models.marks import Mark, dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 32
 MAX_VALUES = 20_000
 # The scalars of YAML 1.2; ruamel also knows dates and others of YAML 1.1, which stay text here.
 SCALARS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "null"))
-
-FieldPath = tuple[str | int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Where a setting stands; `line` and `column` count from 1."""
-
-    source: str
-    line: int | None = None
-    column: int | None = None
-
-    def error(self, what: str, remedy: str = "", field: str = "") -> InputError:
-        """Return an error at this place."""
-        return InputError(
-            what, remedy=remedy, file=self.source, line=self.line, column=self.column, field=field
-        )
-
-
-Marks = dict[FieldPath, Mark]
-
-
-def nearest(marks: Mapping[FieldPath, Mark], path: FieldPath, source: str) -> Mark:
-    """Return where a setting stands, or failing that the section it would stand in."""
-    for length in range(len(path), -1, -1):
-        if path[:length] in marks:
-            return marks[path[:length]]
-    return Mark(source)
-
-
-def dotted(path: FieldPath) -> str:
-    """Write a path as users do: `data.predictors[1]`."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return "".join(parts).removeprefix(".")
 
 
 def parse_yaml(text: bytes | str, source: str) -> tuple[Any, Marks]:

@@ -1,0 +1,173 @@
+"""The posterior assignments of a fit, for ArviZ."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+import pyromoe
+from pyromoe.guides import Seeded
+from pyromoe.inference.result import to_tensors
+from pyromoe.models.blend import select
+from pyromoe.models.trace import run_given
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from pyromoe.inference.result import Fit
+
+Variable = tuple[tuple[str, ...], Any]
+DRAWS = ("chain", "draw")
+
+
+def to_arviz(fit: Fit) -> Any:
+    """Return the posterior of the training rows: `InferenceData` in ArviZ 0.x, a tree in 1.x.
+
+    Groups and variables (S draws, N rows, K experts):
+        posterior: z (chain, draw, obs), integer; resp (chain, draw, obs, expert), p(z | y, x);
+            the coefficients of linear experts and gates, for predictors as they were encoded.
+        log_likelihood: y (chain, draw, obs), the log density with z summed out, in nats.
+        posterior_predictive: y (chain, draw, obs), with z drawn from the gate.
+        observed_data: y (obs). constant_data: x (obs, predictor), row (obs).
+        sample_stats: lp (chain, draw), log p(y, z | x) of the draw, in nats.
+
+    Raises:
+        ValueError: for a fit without its data.
+    """
+    import arviz
+
+    tree = to_datatree(fit)
+    if int(arviz.__version__.split(".")[0]) >= 1:
+        return tree
+    return arviz.InferenceData.from_datatree(tree)
+
+
+def to_datatree(fit: Fit) -> xr.DataTree:
+    """Return the same as `to_arviz`, always as an xarray tree; ArviZ is not imported."""
+    if fit.data is None:
+        raise ValueError("this fit was read without its data; fit again, or open posterior.nc")
+    x, y = to_tensors(fit.data.train, fit.spec)
+    draws = fit.spec.output.draws
+    noise = Seeded(fit.spec.seed)
+    joint = fit.log_joint(x, y)  # (N, K)
+    z = noise.categorical(joint, draws)  # (S, N)
+    of_draw = joint.gather(-1, z.T).T.sum(-1)
+    marginal = joint.logsumexp(-1)
+    groups: dict[str, dict[str, Variable]] = {
+        "posterior": {
+            "z": ((*DRAWS, "obs"), z[None].short().numpy()),
+            "resp": ((*DRAWS, "obs", "expert"), _repeated(joint.softmax(-1), draws)),
+            **{name: (DRAWS + dims, _repeated(v, draws)) for name, dims, v in _coefficients(fit)},
+        },
+        "log_likelihood": {"y": ((*DRAWS, "obs"), _repeated(marginal, draws))},
+        "posterior_predictive": {"y": ((*DRAWS, "obs"), _predictive(fit, x, draws, noise)[None])},
+        "observed_data": {"y": (("obs",), _original(fit, y))},
+        "constant_data": {
+            "x": (("obs", "predictor"), x.numpy()),
+            "row": (("obs",), fit.data.train.rows),
+        },
+        "sample_stats": {"lp": (DRAWS, of_draw[None].numpy())},
+    }
+    coords = _coordinates(fit, len(x), draws)
+    attributes = _attributes(fit)
+    return xr.DataTree.from_dict(
+        {name: _dataset(variables, coords, attributes) for name, variables in groups.items()}
+    )
+
+
+def to_netcdf(tree: xr.DataTree) -> bytes:
+    """Return a NetCDF file as bytes: on a full disk, writing it directly would end the process."""
+    encoding = {
+        f"/{name}": {v: {"zlib": True, "complevel": 1} for v in group.data_vars}
+        for name, group in tree.children.items()
+    }
+    return bytes(tree.to_netcdf(None, engine="h5netcdf", encoding=encoding))
+
+
+def _repeated(values: Tensor, draws: int) -> NDArray[Any]:
+    """Return values that are the same in every draw, (1, S, ...), without copying them."""
+    array = values.detach().numpy()
+    return np.broadcast_to(array, (1, draws, *array.shape))
+
+
+def _coefficients(fit: Fit) -> list[tuple[str, tuple[str, ...], Tensor]]:
+    """Return the parameters that have a meaning of their own; hidden layers have none."""
+    model, found = fit.model, []
+    tensors = fit.tensors()
+    many = model.likelihood.outputs > 1
+    if model.experts.depth == 1:
+        slope, intercept = tensors["experts.weight_0"], tensors["experts.bias_0"][:, 0]
+        last = ("class",) if many else ()
+        slope, intercept = (t if many else t[..., 0] for t in (slope, intercept))
+        found += [("expert_slope", ("expert", "expert_predictor", *last), slope)]
+        found += [("expert_intercept", ("expert", *last), intercept)]
+    if model.gate.depth == 1:
+        found += [("gate_slope", ("expert", "gate_predictor"), tensors["gate.weight_0"][0].T)]
+        found += [("gate_intercept", ("expert",), tensors["gate.bias_0"][0, 0])]
+    if fit.spec.likelihood.family == "normal":
+        x = torch.zeros(1, model.num_predictors, dtype=tensors["experts.weight_0"].dtype)
+        _, parameters = run_given(model.components, fit.weights, x)
+        scale = parameters["scale"][:, 0] * fit.encoding.target.sd
+        found += [("scale", ("expert",), scale)]
+    return found
+
+
+def _predictive(fit: Fit, x: Tensor, draws: int, noise: Seeded) -> NDArray[Any]:
+    """Return draws of y, (S, N), on the original scale; classes as their codes."""
+    gate, parameters = fit.components(x)
+    z = noise.categorical(gate.log(), draws)
+    chosen = {name: select(z, value) for name, value in parameters.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fit.spec.seed)
+        y = fit.model.likelihood.distribution(**chosen).sample()
+    return _original(fit, y)
+
+
+def _original(fit: Fit, y: Tensor) -> NDArray[Any]:
+    if fit.encoding.num_classes:
+        return y.short().numpy()
+    return fit.encoding.decode(y.numpy())
+
+
+def _coordinates(fit: Fit, rows: int, draws: int) -> dict[str, Any]:
+    columns = np.array(fit.encoding.columns, dtype=object)
+    return {
+        "chain": [0],
+        "draw": np.arange(draws),
+        "obs": np.arange(rows),
+        "expert": np.arange(fit.model.num_experts),
+        "predictor": columns,
+        "expert_predictor": columns[fit.model.expert_columns],
+        "gate_predictor": columns[fit.model.gate_columns],
+        "class": np.array(fit.encoding.target.labels, dtype=object),
+    }
+
+
+def _attributes(fit: Fit) -> dict[str, str]:
+    """Return what was fitted; text only, since NetCDF knows no nested attributes."""
+    metrics = fit.metrics
+    return {
+        "inference_library": "pyromoe",
+        "inference_library_version": pyromoe.__version__,
+        "treatment": str(metrics.get("treatment")),
+        "objective": str(metrics.get("objective")),
+        "guide": str(metrics.get("guide")),
+        "seed": str(fit.spec.seed),
+        "response": fit.encoding.target.name,
+        "classes": json.dumps(fit.encoding.target.labels),
+        "weights": "one point for each; draws differ in z and in the predicted y alone",
+    }
+
+
+def _dataset(
+    variables: dict[str, Variable], coords: dict[str, Any], attributes: dict[str, str]
+) -> xr.Dataset:
+    used = {dim for dims, _ in variables.values() for dim in dims}
+    return xr.Dataset(
+        variables, {name: c for name, c in coords.items() if name in used}, attributes
+    )

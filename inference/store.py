@@ -1,0 +1,144 @@
+"""Directories on disk: written whole or not at all, read without running anything in them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import secrets
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from pyromoe.inference.build import build
+from pyromoe.inference.plan import make_plan
+from pyromoe.inference.result import Fit
+from pyromoe.models.encoding import Encoding
+from pyromoe.models.errors import InputError
+from pyromoe.models.spec_file import read_spec, to_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from torch import Tensor
+
+OURS = ("spec.yaml", "comparison.json")
+"""A folder with one of these was written here, and may be overwritten."""
+
+
+def free_directory(wanted: Path) -> Path:
+    """Return the folder, or the first of `wanted-2`, `wanted-3`, ... that does not exist."""
+    candidates = [wanted, *(wanted.with_name(f"{wanted.name}-{i}") for i in range(2, 10_000))]
+    return next(c for c in candidates if not c.exists())
+
+
+@contextmanager
+def new_directory(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give an empty folder that takes the name `target` when the block ends without an error.
+
+    Raises:
+        InputError: where the target exists, unless it is to be overwritten and was written here.
+        OSError: where nothing can be written, before the block begins.
+    """
+    if target.exists() and not overwrite:
+        remedy = "name another with --out, or replace it with --overwrite"
+        raise InputError("exists already", file=str(target), remedy=remedy)
+    if target.exists() and not any((target / name).exists() for name in OURS):
+        remedy = "name another with --out"
+        raise InputError("is not a directory of ours to overwrite", file=str(target), remedy=remedy)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    folder.mkdir()
+    try:
+        yield folder
+        old = target.with_name(f"{folder.name}.old")
+        if target.exists():
+            target.rename(old)
+        folder.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON with two spaces of indent."""
+    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, with the union of their columns."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def save_fit(fit: Fit, folder: Path, target: Path) -> None:
+    """Write a run directory into an existing folder, all but `posterior.nc`.
+
+    Args:
+        fit: the fit.
+        folder: where to write.
+        target: the name that the folder will have; the data file is named relative to it.
+    """
+    data = fit.spec.data
+    if data.file is not None and fit.data is not None:
+        relative = os.path.relpath(Path(fit.data.source).resolve(), target.resolve())
+        data = data.model_copy(update={"file": relative})
+    spec = fit.spec.model_copy(update={"data": data})
+    (folder / "spec.yaml").write_text(to_yaml(spec), encoding="utf-8")
+    write_json(folder / "metrics.json", fit.metrics)
+    write_csv(folder / "history.csv", fit.history)
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir()
+    write_json(checkpoints / "encoding.json", fit.encoding.to_json())
+    tensors = {name: t.contiguous() for name, t in fit.tensors().items()}
+    (checkpoints / "parameters.safetensors").write_bytes(safetensors.torch.save(tensors))
+
+
+def load_fit(folder: Path) -> Fit:
+    """Read a run directory.
+
+    Raises:
+        InputError: where it is not one, or a file in it is missing or broken.
+    """
+    if not (folder / "spec.yaml").is_file():
+        remedy = "give a directory that `pyromoe fit` has written"
+        raise InputError("is not a run directory", file=str(folder), remedy=remedy)
+    plan = make_plan(read_spec(folder / "spec.yaml"))
+    encoding = Encoding.from_json(read_json(folder / "checkpoints" / "encoding.json"))
+    model, guide = build(plan.spec, plan.latent, encoding, torch.Generator().manual_seed(0))
+    fit = Fit(plan.spec, encoding, model, guide, read_json(folder / "metrics.json"))
+    path = folder / "checkpoints" / "parameters.safetensors"
+    try:
+        stored = safetensors.torch.load(path.read_bytes())
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"cannot be read ({error})", file=str(path)) from None
+    _restore(fit.tensors(), stored, path)
+    return fit
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot be read ({error})", file=str(path)) from None
+
+
+def _restore(wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor], path: Path) -> None:
+    """Copy stored values into a model's own tensors, which `wanted` shares."""
+    for name, tensor in wanted.items():
+        found = stored.get(name)
+        if found is None or found.shape != tensor.shape or found.dtype != tensor.dtype:
+            what = "is missing" if found is None else "has another shape or type than the spec says"
+            raise InputError(what, file=str(path), field=name)
+        if not bool(found.isfinite().all()):
+            raise InputError("holds a number that is not finite", file=str(path), field=name)
+        tensor.copy_(found)

@@ -1,0 +1,504 @@
+"""Every claim of every treatment, walked from the table; unbiasedness is in test_unbiased."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+import torch
+from problems import EVERY, Problem, Replay, no_guide, outcomes, problem, warm_state
+
+from pyromoe.guides import Seeded
+from pyromoe.inference.elbo import UNSET, Treatment_ELBO
+from pyromoe.inference.treatments import TREATMENTS, Treatment
+from pyromoe.inference.treatments.treatment import ObjectiveName
+from pyromoe.models import InputError, LogJoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pyromoe.guides import Noise
+
+every = pytest.mark.parametrize(("name", "objective"), EVERY)
+each = pytest.mark.parametrize("name", list(TREATMENTS))
+
+
+def fields(treatment: Treatment[Any]) -> dict[str, Any]:
+    """The types of a config's fields by their names."""
+    return get_type_hints(treatment.config)
+
+
+def choices(treatment: Treatment[Any]) -> list[dict[str, Any]]:
+    """The default config, and every other choice of a field that names its choices."""
+    named = {n: get_args(t) for n, t in fields(treatment).items() if get_origin(t) is Literal}
+    default = treatment.config()
+    others = [{n: v} for n, vs in named.items() for v in vs if v != getattr(default, n)]
+    return [{}, *others]
+
+
+VARIANTS = [(n, o, options) for n, o in EVERY for options in choices(TREATMENTS[n])]
+variants = pytest.mark.parametrize(("name", "objective", "options"), VARIANTS)
+
+
+class Corner(Replay):
+    """Replays z for both kinds of noise: Gumbel noise so large that it decides."""
+
+    def gumbel(self, logits: Tensor, num_samples: int) -> Tensor:
+        self.asked.append((logits.detach(), num_samples))
+        z = self.z if self.z is not None else torch.zeros(num_samples, len(logits)).long()
+        return 1e4 * torch.nn.functional.one_hot(z, logits.shape[-1]).to(logits)
+
+
+def loss_of(
+    name: str,
+    p: Problem,
+    objective: str,
+    noise: Noise,
+    state: Any = UNSET,
+    **options: Any,
+) -> Tensor:
+    elbo = Treatment_ELBO(name, noise=noise, **options)
+    elbo.state = state
+    loss: Tensor = elbo.differentiable_loss(p.model, p.guide(objective), p.x, p.y)
+    return loss
+
+
+def gradients(value: Tensor, p: Problem) -> list[Tensor]:
+    """In every parameter of model and guide, zeros where it plays no part."""
+    parameters = p.parameters("elbo")
+    found = torch.autograd.grad(value, parameters, allow_unused=True)
+    return [torch.zeros_like(t) if g is None else g for g, t in zip(found, parameters, strict=True)]
+
+
+def draws(p: Problem, number: int, without: int | None = None) -> tuple[Tensor, Tensor]:
+    """Integers (number, N), none of them `without`, and Gumbel noise (number, N, K)."""
+    generator = torch.Generator().manual_seed(number)
+    n, k = len(p.x), p.model.num_experts
+    weights = torch.ones(n, k)
+    if without is not None:
+        weights[:, without] = 0
+    z = torch.multinomial(weights, number, replacement=True, generator=generator).T
+    return z, -torch.empty(number, n, k).exponential_(generator=generator).log()
+
+
+def num_samples(name: str) -> int:
+    return int(getattr(TREATMENTS[name].config(), "num_samples", 1))
+
+
+# The value
+
+
+@every
+def test_the_value_estimates_the_objective(name: str, objective: str) -> None:
+    """Its expectation over z is a finite sum; a relaxed z is taken at the corners alone."""
+    p = problem()
+    state = warm_state(TREATMENTS[name], p, objective, Seeded(1))
+    probe = Corner()
+    loss_of(name, p, objective, probe, state)
+    expected = sum(
+        probability * -loss_of(name, p, objective, Corner(z), state)
+        for z, probability in outcomes(probe.asked)
+    )
+    torch.testing.assert_close(expected, p.exact(objective), rtol=0, atol=1e-10)
+
+
+def test_the_oracle_tells_the_objectives_apart() -> None:
+    values = [float(problem().exact(o).detach()) for o in get_args(ObjectiveName)]
+    assert min(abs(a - b) for i, a in enumerate(values) for b in values[:i]) > 1e-3
+
+
+# Chance
+
+
+@variants
+def test_the_same_noise_gives_the_same_gradient(
+    name: str, objective: str, options: dict[str, Any]
+) -> None:
+    p = problem(5)
+    state = warm_state(TREATMENTS[name], p, objective, Seeded(1))
+    runs = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        loss = loss_of(name, p, objective, Seeded(3), state, **options)
+        runs.append([loss, *gradients(loss, p)])
+        assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+@every
+def test_the_first_state_comes_from_the_noise_alone(name: str, objective: str) -> None:
+    p = problem(5)
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        states.append(flat(warm_state(TREATMENTS[name], p, objective, Seeded(3))))
+        assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(*states)
+
+
+def flat(state: Any) -> Tensor:
+    """A state as one vector."""
+    parts = list(state.values()) if isinstance(state, dict) else [state]
+    return torch.cat(
+        [torch.empty(0), *(torch.as_tensor(p).flatten() for p in parts if p is not None)]
+    )
+
+
+@every
+def test_the_noise_is_used_or_not_asked_for(name: str, objective: str) -> None:
+    """Another seed gives another gradient exactly where the treatment asks for noise."""
+    p = problem(5)
+    state = warm_state(TREATMENTS[name], p, objective, Seeded(1))
+    probe = Corner()
+    loss_of(name, p, objective, probe, state)
+    seen = [gradients(loss_of(name, p, objective, Seeded(s), state), p) for s in range(10)]
+    differ = any(not torch.equal(a, b) for s in seen for a, b in zip(s, seen[0], strict=True))
+    assert differ == bool(probe.asked)
+
+
+# The config
+
+NONSENSE: dict[type, list[Any]] = {int: [0, -3], float: [-1.0, float("nan"), float("inf")]}
+
+
+@each
+def test_the_config_is_frozen_and_complete(name: str) -> None:
+    kind = TREATMENTS[name].config
+    assert dataclasses.is_dataclass(kind)
+    assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    config = kind()
+    assert hash(config) == hash(kind())
+    for field in dataclasses.fields(kind):
+        assert field.default is not dataclasses.MISSING
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(config, field.name, field.default)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        (t.name, field, value)
+        for t in TREATMENTS.values()
+        for field, kind in fields(t).items()
+        for value in NONSENSE.get(kind, ["nonsense"])
+    ],
+)
+def test_the_config_refuses_nonsense(name: str, field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=re.escape(str(value))):
+        TREATMENTS[name].config(**{field: value})
+
+
+@each
+def test_every_field_changes_something(name: str) -> None:
+    """No knob is dead: the course of three steps depends on every field."""
+    objective = TREATMENTS[name].objectives[0]
+    other = {int: lambda v: v + 1, float: lambda v: v / 2}
+    for field, kind in fields(TREATMENTS[name]).items():
+        value = getattr(TREATMENTS[name].config(), field)
+        choice = [v for v in get_args(kind) if v != value]
+        changed = choice[0] if choice else other[kind](value)
+        courses = []
+        for options in ({}, {field: changed}):
+            p = problem(4)
+            elbo = Treatment_ELBO(name, noise=Seeded(0), **options)
+            for _ in range(3):
+                loss = elbo.differentiable_loss(p.model, p.guide(objective), p.x, p.y)
+            courses.append(torch.cat([loss[None], *(g.flatten() for g in gradients(loss, p))]))
+        assert not torch.equal(*courses), field
+
+
+@each
+def test_an_unknown_option_is_the_users_mistake(name: str) -> None:
+    with pytest.raises(InputError, match="temprature"):
+        Treatment_ELBO(name, temprature=1.0)
+
+
+def test_an_unknown_treatment_is_the_users_mistake() -> None:
+    with pytest.raises(InputError, match="nonsense") as caught:
+        Treatment_ELBO("nonsense")
+    assert all(name in str(caught.value) for name in TREATMENTS)
+
+
+# The claims
+
+
+class Seen:
+    """What a treatment asked of log p(y, z | x)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, num_experts: int) -> None:
+        self.evaluations = 0
+        self.relaxed: list[Tensor] = []
+        run = LogJoint._run
+
+        def counted(joint: LogJoint, z: Tensor | None) -> Any:
+            if z is None or z.is_floating_point():
+                self.evaluations += num_experts
+            else:
+                self.evaluations += z.shape[0]
+            if z is not None and z.is_floating_point():
+                self.relaxed.append(z)
+            return run(joint, z)
+
+        monkeypatch.setattr(LogJoint, "_run", counted)
+
+
+@variants
+@pytest.mark.parametrize("more", [0, 3])
+@pytest.mark.parametrize("num_experts", [2, 5])
+def test_it_costs_and_asks_what_it_says(
+    name: str,
+    objective: str,
+    options: dict[str, Any],
+    more: int,
+    num_experts: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    treatment = TREATMENTS[name]
+    if more and "num_samples" in fields(treatment):
+        options = {**options, "num_samples": num_samples(name) + more}
+    p = problem(4, num_experts)
+    elbo = Treatment_ELBO(name, noise=Seeded(0), **options)
+    for _ in range(2):  # the second step has no state to make
+        seen = Seen(monkeypatch, num_experts)
+        elbo.differentiable_loss(p.model, p.guide(objective), p.x, p.y)
+        assert seen.evaluations == treatment.evaluations(elbo.config, num_experts)
+        assert bool(seen.relaxed) == treatment.needs_relaxed_likelihood
+        assert not treatment.hard or seen.relaxed
+        for z in seen.relaxed:
+            assert bool(((z == 0) | (z == 1)).all()) == treatment.hard
+            torch.testing.assert_close(z.sum(-1), torch.ones(z.shape[:-1]))
+            assert z.requires_grad
+        monkeypatch.undo()
+
+
+@each
+def test_its_objectives_are_known(name: str) -> None:
+    objectives = TREATMENTS[name].objectives
+    assert objectives
+    assert len(set(objectives)) == len(objectives)
+    assert set(objectives) <= set(get_args(ObjectiveName))
+
+
+@pytest.mark.parametrize(
+    ("name", "objective"),
+    [(n, o) for n in TREATMENTS for o in get_args(ObjectiveName) if (n, o) not in EVERY],
+)
+def test_other_objectives_are_refused(name: str, objective: str) -> None:
+    p = problem()
+    noise = Replay()
+    with pytest.raises(InputError, match=f"'{name}'.*'{objective}'") as caught:
+        loss_of(name, p, objective, noise)
+    remedy = caught.value.remedy
+    named = {o for o in get_args(ObjectiveName) if re.search(rf"\b{o} \(", remedy)}
+    assert named == set(TREATMENTS[name].objectives)
+    assert not noise.asked
+
+
+@each
+def test_its_description_says_what_and_whence(name: str) -> None:
+    treatment = TREATMENTS[name]
+    assert treatment.name == name
+    assert treatment.summary
+    assert "\n" not in treatment.summary
+    assert not treatment.summary.endswith(".")
+    assert treatment.description.startswith(treatment.summary + ".")
+    assert re.search(r"\((1[89]|20)\d\d\)", treatment.description)
+
+
+# Corners of what a model may be
+
+
+@variants
+def test_one_expert_leaves_nothing_to_choose(
+    name: str, objective: str, options: dict[str, Any]
+) -> None:
+    p = problem(4, 1)
+    elbo = Treatment_ELBO(name, noise=Seeded(0), **options)
+    _, ell, _ = p.log_parts()
+    exact = torch.autograd.grad(ell.sum(), list(p.model.experts.parameters()))
+    for _ in range(3):
+        loss = elbo.differentiable_loss(p.model, p.guide(objective), p.x, p.y)
+        torch.testing.assert_close(-loss, ell.sum(), rtol=0, atol=1e-12)
+        choosing = [*p.model.gate.parameters(), *p.amortised.parameters()]
+        found = torch.autograd.grad(loss, choosing, allow_unused=True, retain_graph=True)
+        for g in found:
+            assert g is None or bool((g.abs() <= 1e-12).all())
+        of_expert = torch.autograd.grad(-loss, list(p.model.experts.parameters()))
+        torch.testing.assert_close(of_expert, exact, rtol=0, atol=1e-12)
+
+
+@variants
+@pytest.mark.parametrize("lengths", [[7, 3], [3, 7], [9, 1]])
+def test_a_short_last_batch_is_scaled_up(
+    name: str, objective: str, options: dict[str, Any], lengths: list[int]
+) -> None:
+    p = problem(10)
+    guide = p.guide(objective)
+    plain, scaled = (Treatment_ELBO(name, noise=Seeded(0), **options) for _ in range(2))
+    for _ in range(2):
+        for x, y in zip(torch.split(p.x, lengths), torch.split(p.y, lengths), strict=True):
+            a = plain.differentiable_loss(p.model, guide, x, y)
+            b = scaled.differentiable_loss(p.model, guide, x, y, 10)
+            torch.testing.assert_close(b, 10 / len(x) * a, rtol=1e-12, atol=1e-12)
+            for g, h in zip(gradients(a, p), gradients(b, p), strict=True):
+                torch.testing.assert_close(h, 10 / len(x) * g, rtol=1e-10, atol=1e-12)
+
+
+def rearrange(t: Tensor, num_experts: int, order: list[int]) -> Tensor:
+    """A parameter or its gradient with the experts in another order, or fewer of them."""
+    axes = [i for i, length in enumerate(t.shape) if length == num_experts]
+    return t.index_select(axes[0], torch.tensor(order)) if axes else t
+
+
+def rearranged(p: Problem, order: list[int]) -> Problem:
+    """The same problem with its experts in another order, or fewer of them."""
+    new = dataclasses.replace(problem(len(p.x), len(order)), x=p.x, y=p.y)
+    new.model.mix = p.model.mix
+    k = p.model.num_experts
+    with torch.no_grad():
+        for old, fresh in zip(p.parameters("elbo"), new.parameters("elbo"), strict=True):
+            fresh.copy_(rearrange(old, k, order))
+    return new
+
+
+def places(z: Tensor, order: list[int], num_experts: int) -> Tensor:
+    """Where the experts z stand in another order."""
+    place = torch.full((num_experts,), -1)
+    place[torch.tensor(order)] = torch.arange(len(order))
+    return place[z]
+
+
+def compare_rearranged(
+    name: str, p: Problem, objective: str, options: dict[str, Any], order: list[int], seed: int
+) -> list[Tensor]:
+    """Check one draw against the same draw of the rearranged problem; return its gradients."""
+    k = p.model.num_experts
+    assert all(p_.shape.count(k) <= 1 for p_ in p.parameters("elbo"))  # the axis is plain to see
+    absent = [i for i in range(k) if i not in order]
+    s = num_samples(name)
+    z, gumbel = draws(p, s + 10 * seed, without=absent[0] if absent else None)
+    z, gumbel = z[:s], gumbel[:s]
+    new = rearranged(p, order)
+    state = warm_state(TREATMENTS[name], p, objective, Seeded(1))
+    noise = Replay(places(z, order, k), gumbel[..., order])
+    here = loss_of(name, p, objective, Replay(z, gumbel), state, **options)
+    there = loss_of(name, new, objective, noise, state, **options)
+    torch.testing.assert_close(here, there, rtol=1e-12, atol=1e-12)
+    mine = gradients(here, p)
+    for a, b in zip(mine, gradients(there, new), strict=True):
+        torch.testing.assert_close(rearrange(a, k, order), b, rtol=1e-12, atol=1e-12)
+    return mine
+
+
+@variants
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_the_experts_does_not_matter(
+    name: str, objective: str, options: dict[str, Any], seed: int
+) -> None:
+    compare_rearranged(name, problem(5), objective, options, [2, 0, 1], seed)
+
+
+@variants
+@pytest.mark.parametrize("out", range(3))
+def test_an_expert_that_the_gate_excludes_is_not_there(
+    name: str, objective: str, options: dict[str, Any], out: int
+) -> None:
+    """Value and gradients are those of the mixture of the others, and its own are 0."""
+    p = problem(5)
+    with torch.no_grad():
+        p.model.gate.bias_0[..., out] = -torch.inf
+    order = [i for i in range(3) if i != out]
+    mine = compare_rearranged(name, p, objective, options, order, seed=out)
+    for g in mine:
+        assert g.isfinite().all()
+        own = rearrange(g, 3, [out])
+        assert own is g or bool((own == 0).all())
+
+
+@variants
+def test_an_excluded_expert_stays_excluded(
+    name: str, objective: str, options: dict[str, Any]
+) -> None:
+    """With noise of its own, several steps long."""
+    p = problem(5)
+    with torch.no_grad():
+        p.model.gate.bias_0[..., 1] = -torch.inf
+    elbo = Treatment_ELBO(name, noise=Seeded(0), **options)
+    for _ in range(20):
+        loss = elbo.differentiable_loss(p.model, p.guide(objective), p.x, p.y)
+        assert loss.isfinite()
+        assert all(g.isfinite().all() for g in gradients(loss, p))
+        assert flat(elbo.state).isfinite().all()
+
+
+@variants
+def test_an_expert_without_data_does_no_harm(
+    name: str, objective: str, options: dict[str, Any]
+) -> None:
+    """Its responsibility underflows to 0 while the gate still proposes it."""
+    p = problem(5)
+    with torch.no_grad():
+        p.model.experts.bias_0[1] += 1e4
+    log_p, ell, _ = p.log_parts()
+    assert bool(((log_p + ell).softmax(-1)[:, 1] == 0).all())
+    elbo = Treatment_ELBO(name, noise=Seeded(0), **options)
+    for _ in range(20):
+        loss = elbo.differentiable_loss(p.model, p.guide(objective), p.x, p.y)
+        assert loss.isfinite()
+        assert all(g.isfinite().all() for g in gradients(loss, p))
+        assert flat(elbo.state).isfinite().all()
+
+
+# Precision
+
+
+@variants
+def test_single_precision_is_close_to_double(
+    name: str, objective: str, options: dict[str, Any]
+) -> None:
+    p = problem(5)
+    s = num_samples(name)
+    z, gumbel = (part[:s] for part in draws(p, s))
+    exact = three_steps(name, p, objective, options, z, gumbel)
+    torch.set_default_dtype(torch.float32)
+    also = three_steps(name, p, objective, options, z, gumbel)  # float64, whatever the default
+    torch.testing.assert_close(also, exact, rtol=1e-12, atol=1e-12)
+    single = deepcopy(p)
+    single.model.float()
+    single.amortised.float()
+    single = dataclasses.replace(single, x=p.x.float(), y=p.y.float())
+    found = three_steps(name, single, objective, options, z, gumbel.float())
+    assert found.dtype == torch.float32
+    assert found.isfinite().all()
+    assert float((found.double() - exact).norm()) < 1e-3 * float(exact.norm())
+
+
+def three_steps(
+    name: str, p: Problem, objective: str, options: dict[str, Any], z: Tensor, gumbel: Tensor
+) -> Tensor:
+    """Loss and gradients after three steps of a state, in one vector; chance is given."""
+    elbo = Treatment_ELBO(name, noise=Start(z, gumbel), **options)
+    for _ in range(3):
+        loss = elbo.differentiable_loss(p.model, p.guide(objective), p.x, p.y)
+    return torch.cat([loss.detach()[None], *(g.flatten() for g in gradients(loss, p))])
+
+
+class Start(Replay):
+    """Replays draws of z, and for a state's first values zeros of the shape asked for."""
+
+    def gumbel(self, logits: Tensor, num_samples: int) -> Tensor:
+        given = super().gumbel(logits, num_samples)
+        fits = given.shape == (num_samples, *logits.shape)
+        return given if fits else logits.new_zeros(num_samples, *logits.shape)
+
+
+def test_a_guide_without_z_is_the_marginal() -> None:
+    """The guides used above are of the kind that they are taken for."""
+    p = problem()
+    assert p.guide("marginal") is no_guide
+    assert [p.guide(o).objective for o in ("jensen", "elbo")] == ["jensen", "elbo"]
