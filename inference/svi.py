@@ -107,7 +107,7 @@ def fit(
         InputError: for a mistake in the spec or the data.
         NumericalError: where every restart broke down.
     """
-    file = _as_file(spec)
+    file = as_file(spec)
     plan = make_plan(file)
     if data is None:
         data = load(file) if table is None else from_table(plan.spec, table)
@@ -142,7 +142,8 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _as_file(spec: Spec | SpecFile | Path | str) -> SpecFile:
+def as_file(spec: Spec | SpecFile | Path | str) -> SpecFile:
+    """Return a spec with the place where its settings stand."""
     if isinstance(spec, (str, Path)):
         return read_spec(spec)
     return spec if isinstance(spec, SpecFile) else SpecFile(spec)

@@ -1,0 +1,316 @@
+"""The command `pyromoe`.
+
+Reading a spec, its data and the catalogue takes no torch, so that `--help`, `check`, `schema` and
+`treatments` answer at once; the other commands import what they need when they are called.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import pyromoe
+from pyromoe.inference import terminal
+
+if TYPE_CHECKING:
+    from pyromoe.models.spec_file import SpecFile
+
+app = typer.Typer(
+    help="""Mixtures of experts with a discrete latent, in Pyro.
+
+    A spec (YAML) names the data, the experts, the gate, and how the gradient gets through z.
+    Smallest spec: [bold]data: {file: train.csv, response: y}[/bold] and
+    [bold]likelihood: {family: normal}[/bold].
+
+    Start with: pyromoe check SPEC, then pyromoe fit SPEC, then pyromoe inspect RUN.""",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="A spec, in YAML.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A directory written by fit.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Replace a setting, e.g. fit.epochs=50."),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Directory to write; else under runs/.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the directory if it is ours.")]
+BudgetText = Annotated[
+    str | None,
+    typer.Option(metavar="UNIT=N", help="steps=N, evaluations=N or seconds=S instead of epochs."),
+]
+
+
+@app.command()
+def check(spec: SpecPath, set_: Settings = None) -> None:
+    """Validate a spec and its data, and print every default."""
+    _without_torch()
+    from pyromoe.inference.plan import make_plan
+    from pyromoe.models.data import load
+    from pyromoe.models.spec_file import read_spec, to_yaml
+
+    file = read_spec(spec, set_ or ())
+    plan, data = make_plan(file), load(file)
+    terminal.out.print(to_yaml(plan.spec), markup=False, end="")
+    test, columns = len(data.test.rows), data.encoding.columns
+    classes = f", {data.encoding.num_classes} classes" if data.encoding.num_classes else ""
+    terminal.out.print(
+        f"# {spec} is valid: {len(data.train.rows)} training and {test} test rows, "
+        f"{len(columns)} predictor columns{classes}",
+        markup=False,
+    )
+
+
+@app.command()
+def fit(
+    spec: SpecPath,
+    treatment: Annotated[
+        str | None, typer.Option(help="How the gradient gets through z; see pyromoe treatments.")
+    ] = None,
+    set_: Settings = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    budget: BudgetText = None,
+) -> None:
+    """Fit a spec and write a run directory."""
+    from pyromoe.inference.store import new_directory
+    from pyromoe.inference.svi import fit as run
+
+    file = _read(spec, set_, treatment)
+    target = _target(out, file, spec)
+    with new_directory(target, overwrite=overwrite) as folder:
+        with terminal.progress() as report:
+            result = run(file, budget=_budget(budget), progress=report)
+        _keep(result, folder, target)
+    _show_metrics(result.metrics)
+    terminal.out.print(f"written to {target}; next: pyromoe inspect {target}", markup=False)
+
+
+@app.command()
+def compare(
+    spec: SpecPath,
+    treatments: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Names; else those of compare.treatments.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="Seeds of the fits.")] = None,
+    set_: Settings = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    budget: BudgetText = None,
+) -> None:
+    """Fit a spec with several treatments of z, side by side."""
+    from pyromoe.inference.comparison import compare as run
+    from pyromoe.inference.store import new_directory, write_csv, write_json
+
+    file = _read(spec, set_, None)
+    target = _target(out, file, spec)
+    with new_directory(target, overwrite=overwrite) as folder:
+
+        def keep(name: str, result: Any) -> None:
+            (folder / name).mkdir()
+            _keep(result, folder / name, target / name)
+
+        with terminal.progress() as report:
+            result = run(
+                file,
+                treatments=_names(treatments),
+                seeds=_numbers(seeds),
+                budget=_budget(budget),
+                progress=report,
+                keep=keep,
+            )
+        summary = {"summary": result.summary, "measured_on": result.measured_on}
+        write_json(folder / "comparison.json", summary | {"rows": result.rows})
+        write_csv(folder / "comparison.csv", result.rows)
+    _show_comparison(result.rows)
+    terminal.out.print(f"\n{result.summary}", markup=False)
+    terminal.out.print(
+        f"\n{target} holds comparison.json, comparison.csv and a run directory for each fit, "
+        "with its posterior.nc",
+        markup=False,
+    )
+
+
+@app.command()
+def predict(
+    run: RunPath,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="New rows: .csv or .parquet.")],
+    out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Predict new rows: mean, gate, and, where the response is there, density and assignment."""
+    from pyromoe.inference.prediction import predict as run_prediction, write_table
+    from pyromoe.inference.store import load_fit
+    from pyromoe.models.table import read_rows
+
+    result = run_prediction(load_fit(run), read_rows(data))
+    write_table(result, out, overwrite=overwrite)
+    terminal.out.print(
+        f"{result.num_rows} rows, columns {', '.join(result.column_names[:6])} ..., "
+        f"written to {out}",
+        markup=False,
+    )
+
+
+@app.command()
+def inspect(
+    run: RunPath,
+    rows: Annotated[int, typer.Option(min=0, help="How many rows' assignments to show.")] = 5,
+) -> None:
+    """Show what was fitted, how well, and which expert has which rows."""
+    from pyromoe.inference.inspection import inspect as show
+
+    show(run, rows)
+
+
+@app.command()
+def treatments(
+    name: Annotated[str | None, typer.Argument(help="One of them, with its formula.")] = None,
+) -> None:
+    """List the treatments of z, with what they claim."""
+    _without_torch()
+    from pyromoe.inference.plan import find
+    from pyromoe.inference.treatments import TREATMENTS
+    from pyromoe.models.spec_file import SpecFile
+
+    if name is not None:
+        chosen = find(SpecFile(None, "treatments"), name, "")  # type: ignore[arg-type]
+        terminal.out.print(f"{chosen.name}: {chosen.description}", markup=False)
+        return
+    terminal.table(
+        ["treatment", "objectives", "unbiased", "experts run, K = 8", "what it does"],
+        [
+            (t.name, ", ".join(t.objectives), t.unbiased, t.evaluations(t.config(), 8), t.summary)
+            for t in TREATMENTS.values()
+        ],
+    )
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a spec, for completion in editors."""
+    from pyromoe.models.spec_file import json_schema
+
+    terminal.out.print(json.dumps(json_schema(), indent=2), markup=False)
+
+
+def main() -> None:
+    """Run the command; every error is one line, and a code says of which kind."""
+    try:
+        with terminal.terminable():
+            code = _run()
+    except BrokenPipeError:
+        terminal.quiet_pipe()
+        code = terminal.OK
+    except (Exception, KeyboardInterrupt) as error:
+        code = terminal.exit_code(error)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command, with errors of usage in one line too."""
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        terminal.out.print(f"pyromoe {pyromoe.__version__}")
+        return terminal.OK
+    try:
+        result = app(standalone_mode=False, prog_name="pyromoe")
+    except Exception as error:
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "pyromoe"
+        terminal.fail(f"{message()}; see {command} --help")
+        return terminal.INPUT
+    return result if isinstance(result, int) else terminal.OK
+
+
+def _without_torch() -> None:
+    """Let torch wait until something is asked of it; the catalogue only names it."""
+    if "torch" in sys.modules:
+        return
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.loader is None:
+        return
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["torch"] = module
+    spec.loader.exec_module(module)
+
+
+def _read(spec: Path, settings: list[str] | None, treatment: str | None) -> SpecFile:
+    from pyromoe.models.spec_file import read_spec
+
+    overrides = list(settings or ())
+    if treatment is not None:
+        overrides.insert(0, f"treatment={treatment}")
+    return read_spec(spec, overrides)
+
+
+def _target(out: Path | None, file: SpecFile, spec: Path) -> Path:
+    """Return the directory to write; one that nobody named never collides."""
+    from pyromoe.inference.store import free_directory
+
+    named = out or (file.spec.output.directory and Path(file.spec.output.directory))
+    return named or free_directory(Path("runs") / spec.stem)
+
+
+def _keep(result: Any, folder: Path, target: Path) -> None:
+    from pyromoe.inference.posterior import to_datatree, to_netcdf
+    from pyromoe.inference.store import save_fit
+
+    save_fit(result, folder, target)
+    (folder / "posterior.nc").write_bytes(to_netcdf(to_datatree(result)))
+
+
+def _budget(text: str | None) -> Any:
+    from pyromoe.inference.budget import Budget
+
+    return None if text is None else Budget.parse(text)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    from pyromoe.models.errors import InputError
+
+    names = _names(text)
+    if names is not None and not all(name.isdecimal() for name in names):
+        raise InputError(f"cannot read {text!r}", field="--seeds", remedy="write e.g. 0,1,2")
+    return None if names is None else [int(name) for name in names]
+
+
+def _show_metrics(metrics: dict[str, Any]) -> None:
+    from pyromoe.inference.inspection import metric_lines
+
+    for line in metric_lines(metrics):
+        terminal.out.print(line, markup=False)
+
+
+def _show_comparison(rows: list[dict[str, Any]]) -> None:
+    error = next((n for n in ("accuracy", "rmse") if any(n in r for r in rows)), "rmse")
+    columns = {
+        "treatment": "treatment",
+        "objective": "objective",
+        "seed": "seed",
+        "unbiased": "unbiased",
+        "evaluations": "experts run",
+        "test_log_likelihood": "test log p(y|x), nats a row",
+        error: error,
+        "effective_experts": "experts in use",
+        "steps": "steps",
+        "seconds": "seconds",
+    }
+    terminal.table(list(columns.values()), [[row.get(name) for name in columns] for row in rows])
+    for row in rows:
+        if "failure" in row:
+            terminal.out.print(f"{row['treatment']} broke down: {row['failure']}", markup=False)

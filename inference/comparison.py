@@ -1,0 +1,171 @@
+"""The same model fitted with several treatments of z, side by side."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyromoe.inference.plan import find, make_plan, with_treatment
+from pyromoe.inference.result import to_tensors
+from pyromoe.inference.svi import NumericalError, as_file, fit
+from pyromoe.models.data import Data, from_table, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pyromoe.inference.budget import Budget
+    from pyromoe.inference.result import Fit
+    from pyromoe.models.spec import Spec
+    from pyromoe.models.spec_file import SpecFile
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Fits side by side.
+
+    Attributes:
+        rows: one for each fit, as in `comparison.json`; a fit that broke down has a `failure`.
+        held_out: log p(y | x) of each held-out row, (N,), for each row of the table; of the
+            training rows where nothing was held out; None for a fit that broke down.
+        measured_on: "test" or "train".
+    """
+
+    rows: list[dict[str, Any]]
+    held_out: list[NDArray[np.float64] | None]
+    measured_on: str
+
+    @property
+    def summary(self) -> str:
+        """One sentence on what the table shows, with the error of the difference that it names."""
+        order = [i for i, values in enumerate(self.held_out) if values is not None]
+        if not order:
+            return "No fit came to an end."
+        order.sort(key=lambda i: -float(np.mean(_present(self.held_out[i]))))
+        best, worst = order[0], order[-1]
+        where = "held-out rows" if self.measured_on == "test" else "training rows (none held out)"
+        first = f"{_label(self.rows[best])} explains the {where} best"
+        if best == worst:
+            return f"{first}, {self._mean(best):.4f} nats a datum."
+        gap, error = self._gap(best, worst)
+        close = [_label(self.rows[i]) for i in order[1:] if self._within_error(best, i)]
+        level = f"; within two standard errors of it: {', '.join(close)}" if close else ""
+        return (
+            f"{first}, {self._mean(best):.4f} nats a datum; {_label(self.rows[worst])} is "
+            f"{gap:.4f} +- {error:.4f} behind (paired standard error){level}."
+        )
+
+    def _mean(self, i: int) -> float:
+        return float(np.mean(_present(self.held_out[i])))
+
+    def _gap(self, i: int, j: int) -> tuple[float, float]:
+        difference = _present(self.held_out[i]) - _present(self.held_out[j])
+        return float(difference.mean()), float(difference.std() / math.sqrt(len(difference)))
+
+    def _within_error(self, best: int, i: int) -> bool:
+        gap, error = self._gap(best, i)
+        return gap <= 2 * error
+
+
+def compare(
+    spec: Spec | SpecFile | Path | str,
+    table: object = None,
+    *,
+    treatments: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    budget: Budget | None = None,
+    progress: Callable[[float, str], None] | None = None,
+    keep: Callable[[str, Fit], None] | None = None,
+) -> Comparison:
+    """Fit a spec once for each treatment and seed, on the same rows.
+
+    The spec's objective is kept where a treatment can estimate it, and otherwise becomes the
+    treatment's own; each row of the result names it. Test rows are the same for every seed.
+
+    Args:
+        spec: a spec, or the path of one.
+        table: columns in place of the spec's file; see `fit`.
+        treatments: names; those of `compare.treatments` where it is None.
+        seeds: those of `compare.seeds` where it is None.
+        budget: for each start of each fit, in place of the spec's epochs.
+        progress: called with the share that is done and what is being done.
+        keep: called with the name and the fit, as each ends.
+
+    Raises:
+        InputError: for a mistake in the spec or the data, before the first fit begins.
+    """
+    file = as_file(spec)
+    names = list(treatments if treatments is not None else file.spec.compare.treatments)
+    field = "--treatments" if treatments is not None else "compare.treatments"
+    for name in names:
+        find(file, name, field)
+    files = [with_treatment(file, name) for name in names]
+    for each in files:
+        make_plan(each)
+    data = load(file) if table is None else from_table(file.spec, table)
+    work = [
+        (replace(each, spec=each.spec.model_copy(update={"seed": seed})), name, seed)
+        for seed in (seeds if seeds is not None else file.spec.compare.seeds)
+        for each, name in zip(files, names, strict=True)
+    ]
+    rows, held_out = [], []
+    for i, (each, name, seed) in enumerate(work):
+
+        def report(done: float, text: str, i: int = i, name: str = name) -> None:
+            if progress is not None:
+                progress((i + done) / len(work), f"{name}: {text}")
+
+        try:
+            result = fit(each, budget=budget, progress=report, data=data)
+        except NumericalError as error:
+            rows.append({"treatment": name, "seed": seed, "failure": str(error)})
+            held_out.append(None)
+            continue
+        rows.append(_row(result, seed))
+        held_out.append(_held_out(result, data))
+        if keep is not None:
+            keep(f"{name}-{seed}", result)
+    return Comparison(rows, held_out, "test" if len(data.test.rows) else "train")
+
+
+def _row(result: Fit, seed: int) -> dict[str, Any]:
+    plan, metrics = make_plan(as_file(result.spec)), result.metrics
+    n, total = metrics["n"], metrics["log_likelihood"]
+    error = {name: metrics[name] for name in ("accuracy", "rmse") if name in metrics}
+    return {
+        "treatment": plan.treatment.name,
+        "objective": plan.objective,
+        "guide": plan.latent,
+        "seed": seed,
+        "unbiased": plan.treatment.unbiased,
+        "evaluations": plan.treatment.evaluations(plan.config, result.spec.experts.number),
+        "test_log_likelihood": total["test"] / n["test"] if n["test"] else None,
+        "train_log_likelihood": total["train"] / n["train"],
+        **error,
+        "effective_experts": metrics["effective_experts"],
+        "steps": metrics["steps"],
+        "steps_per_second": metrics["steps_per_second"],
+        "seconds": metrics["seconds"],
+    }
+
+
+def _held_out(result: Fit, data: Data) -> NDArray[np.float64]:
+    part = data.test if len(data.test.rows) else data.train
+    values: NDArray[np.float64] = (
+        result.log_likelihood(*to_tensors(part, result.spec)).double().numpy()
+    )
+    return values
+
+
+def _present(values: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    assert values is not None
+    return values
+
+
+def _label(row: dict[str, Any]) -> str:
+    return f"{row['treatment']} (objective {row['objective']})"

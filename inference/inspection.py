@@ -1,0 +1,92 @@
+"""A run directory, looked at in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from pyromoe.inference import terminal
+from pyromoe.inference.store import read_json
+from pyromoe.models.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BAR = 24
+"""Width of a full bar, in characters."""
+
+
+def inspect(folder: Path, rows: int) -> None:
+    """Print what was fitted, how well, each expert's share, and the least certain rows.
+
+    Raises:
+        InputError: for a directory that is not a run.
+    """
+    if not (folder / "metrics.json").is_file():
+        remedy = "give a directory that `pyromoe fit` has written"
+        raise InputError("is not a run directory", file=str(folder), remedy=remedy)
+    for line in metric_lines(read_json(folder / "metrics.json")):
+        terminal.out.print(line, markup=False)
+    path = folder / "posterior.nc"
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            r = tree["posterior"]["resp"].isel(chain=0, draw=0).to_numpy()
+            row = tree["constant_data"]["row"].to_numpy()
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"cannot be read ({error})", file=str(path)) from None
+    _print_experts(r)
+    _print_rows(r, row, rows)
+
+
+def metric_lines(metrics: dict[str, Any]) -> Iterator[str]:
+    """Say in plain lines what was fitted and how well."""
+    guide = f", guide {metrics['guide']}" if metrics.get("guide") else ""
+    yield f"treatment {metrics['treatment']}, objective {metrics['objective']}{guide}"
+    for name, label in (("train", "training"), ("test", "test")):
+        total, n = metrics["log_likelihood"][name], metrics["n"][name]
+        if n:
+            each = f"{total / n:.4f} nats a row"
+            yield f"log p(y|x) of the {n} {label} rows: {total:.2f} nats, {each}"
+    for name in ("accuracy", "rmse"):
+        if name in metrics:
+            yield f"{name} of the {metrics['measured_on']} rows: {metrics[name]:.4g}"
+    yield f"{metrics['parameters']} parameters, {metrics['effective_experts']:.2f} experts in use"
+    starts = metrics["restarts"]
+    done = sum(bool(r["converged"]) for r in starts)
+    broken = sum("failure" in r for r in starts)
+    best = max((r["log_likelihood"] for r in starts if r["log_likelihood"] is not None), default=0)
+    near = sum(
+        r["log_likelihood"] is not None and best - r["log_likelihood"] < 0.1 for r in starts
+    )
+    text = f"{near} of {len(starts)} starts came within 0.1 nats of the best, {done} converged"
+    yield text + (f", {broken} broke down" if broken else "")
+
+
+def bar(share: float) -> str:
+    """Return a share, 0 to 1, as a bar.
+
+    >>> bar(0.5)
+    '############            '
+    """
+    return ("#" * round(BAR * share)).ljust(BAR)
+
+
+def _print_experts(r: np.ndarray[Any, Any]) -> None:
+    owner = np.bincount(r.argmax(-1), minlength=r.shape[-1])
+    terminal.out.print("\nexperts, by their share of the training rows")
+    for k in np.argsort(-r.mean(0)):
+        share = float(r[:, k].mean())
+        terminal.out.print(f"{k:>4}  {bar(share)} {share:6.1%}  leads in {owner[k]} rows")
+
+
+def _print_rows(r: np.ndarray[Any, Any], row: np.ndarray[Any, Any], rows: int) -> None:
+    if not rows or r.shape[-1] == 1:
+        return
+    terminal.out.print("\nthe least certain assignments (row of the data, from 0)")
+    for i in np.argsort(r.max(-1))[:rows]:
+        order = np.argsort(-r[i])[:3]
+        parts = "  ".join(f"expert {k} {r[i, k]:.2f}" for k in order)
+        terminal.out.print(f"{row[i]:>7}  {parts}")

@@ -1,0 +1,126 @@
+"""What a command shows: progress, tables, and one line for every error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pyromoe.models.errors import InputError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+OK, BUG, INPUT, ENVIRONMENT, NUMERICAL, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 130, 143
+PLAIN_EVERY = 15.0
+"""Seconds between two lines of progress where there is no terminal to draw a bar on."""
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    """Print one line on stderr."""
+    err.print(f"pyromoe: error: {one_line(message)}", markup=False)
+
+
+def exit_code(error: BaseException) -> int:
+    """Print what went wrong as one line, and return the exit code for it."""
+    if isinstance(error, InputError):
+        fail(str(error))
+        return INPUT
+    if isinstance(error, KeyboardInterrupt):
+        fail("stopped; nothing was written")
+        return INTERRUPTED
+    if isinstance(error, ArithmeticError):
+        fail(str(error))
+        return NUMERICAL
+    if isinstance(error, MemoryError):
+        fail("out of memory; try a smaller fit.batch_size or fewer output.draws")
+        return ENVIRONMENT
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        fail(f"{where}{error.strerror or error}; check space and permissions, or name another --out")
+        return ENVIRONMENT
+    with tempfile.NamedTemporaryFile("w", prefix="pyromoe-", suffix=".txt", delete=False) as file:
+        traceback.print_exception(error, file=file)
+    fail(f"a bug: {type(error).__name__}: {error}; the traceback is in {file.name}")
+    return BUG
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that nothing half-written is left behind."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[float, str], None]]:
+    """Give a function to report with: a bar on a terminal, a plain line now and then elsewhere."""
+    if not err.is_terminal:
+        yield _plain()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def report(done: float, text: str) -> None:
+            bar.update(task, completed=done, description=one_line(text, 70))
+
+        yield report
+
+
+def _plain() -> Callable[[float, str], None]:
+    last = time.monotonic()
+
+    def report(done: float, text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PLAIN_EVERY:
+            last = time.monotonic()
+            err.print(f"{done:4.0%}  {text}", markup=False)
+
+    return report
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows under their headings, numbers to the right."""
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for i, name in enumerate(columns):
+        numeric = all(isinstance(row[i], (int, float)) or row[i] is None for row in rows)
+        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*map(shown, row))
+    # A table that is cut to the window would lose its last columns where there is no window.
+    width = out.width if out.is_terminal else max(out.width, 160)
+    Console(file=sys.stdout, highlight=False, width=width).print(grid, markup=False)
+
+
+def shown(value: object) -> str:
+    """Return a value as a cell of a table."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else one_line(str(value), 80)
+
+
+def quiet_pipe() -> None:
+    """Leave without a word when the reader of our output has gone, as `| head` does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
