@@ -4,9 +4,5 @@ from .noise import Noise as Noise, Seeded as Seeded
 from .point import PointGuide as PointGuide
 from .posterior import PosteriorGuide as PosteriorGuide
 from .prior import PriorGuide as PriorGuide
-from .relaxed import (
-    RelaxedOneHotCategorical as RelaxedOneHotCategorical,
-    concrete as concrete,
-    log_density as log_density,
-)
+from .relaxed import RelaxedOneHotCategorical as RelaxedOneHotCategorical
 from .weighted import WeightedGuide as WeightedGuide

@@ -6,10 +6,12 @@ Reading a spec, its data and the catalogue takes no torch, so that `--help`, `ch
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -232,17 +234,21 @@ def _run() -> int:
     return result if isinstance(result, int) else terminal.OK
 
 
+class _Later(ModuleType):
+    """A module that is imported when something is first asked of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
 def _without_torch() -> None:
     """Let torch wait until something is asked of it; the catalogue only names it."""
-    if "torch" in sys.modules:
-        return
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.loader is None:
-        return
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["torch"] = module
-    spec.loader.exec_module(module)
+    if "torch" not in sys.modules:
+        later = _Later("torch")
+        later.__spec__ = importlib.util.find_spec("torch")
+        sys.modules["torch"] = later
 
 
 def _read(spec: Path, settings: list[str] | None, treatment: str | None) -> SpecFile:

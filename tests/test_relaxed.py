@@ -15,7 +15,8 @@ import pytest
 import torch
 from problems import Problem, Replay, problem
 
-from pyromoe.guides import RelaxedOneHotCategorical, Seeded, concrete, log_density
+from pyromoe.guides import RelaxedOneHotCategorical, Seeded
+from pyromoe.guides.concrete import concrete, log_density
 from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.treatments import TREATMENTS, Treatment
 from pyromoe.models import log_joint

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pyromoe.guides.categorical import kl_divergence
-from pyromoe.guides.relaxed import concrete, log_density
+from pyromoe.guides.concrete import concrete, log_density
 from pyromoe.inference.treatments.treatment import Treatment
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pyromoe.guides import one_hot
 from pyromoe.guides.categorical import kl_divergence
-from pyromoe.guides.relaxed import concrete
+from pyromoe.guides.concrete import concrete
 from pyromoe.inference.treatments.treatment import Treatment
 
 if TYPE_CHECKING:

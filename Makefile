@@ -1,0 +1,38 @@
+# The environment is .venv, made once with the pinned torch and everything the tests need.
+PYTHON ?= python3
+BIN = .venv/bin
+STAMP = .venv/.ready
+
+.PHONY: demo test test-fast check notebooks bench clean
+
+demo: $(STAMP)  ## compare treatments of z on handwritten digits
+	$(BIN)/pyromoe compare examples/digits.yaml
+
+test: $(STAMP)  ## all tests, the notebook included
+	$(BIN)/pytest -q
+	$(BIN)/pytest -q --nbmake --nbmake-timeout=300 notebooks -p no:cacheprovider
+
+test-fast: $(STAMP)  ## the tests that take a second or less
+	$(BIN)/pytest -q -m "not slow"
+
+check: $(STAMP)  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/jupytext --to ipynb --test notebooks/*.py
+
+notebooks: $(STAMP)  ## write the notebooks anew from their Python halves
+	$(BIN)/jupytext --to ipynb notebooks/*.py
+
+bench: $(STAMP)  ## the figures of the documentation
+	$(BIN)/python benchmarks/digits_folds.py
+
+clean:
+	rm -rf .venv build dist runs .mypy_cache .pytest_cache .ruff_cache
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@echo "installing torch and the other packages into .venv, once; a few minutes"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	touch $(STAMP)
