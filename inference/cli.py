@@ -208,6 +208,8 @@ def main() -> None:
     try:
         with terminal.terminable():
             code = _run()
+        if code == terminal.INTERRUPTED:  # typer has swallowed the exception
+            raise KeyboardInterrupt
     except BrokenPipeError:
         terminal.quiet_pipe()
         code = terminal.OK

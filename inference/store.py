@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ def new_directory(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     if target.exists() and not any((target / name).exists() for name in OURS):
         remedy = "name another with --out"
         raise InputError("is not a directory of ours to overwrite", file=str(target), remedy=remedy)
+    made = [parent for parent in target.parents if not parent.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     folder.mkdir()
@@ -63,6 +64,9 @@ def new_directory(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):  # it holds what was written
+                parent.rmdir()
 
 
 def write_json(path: Path, value: object) -> None:

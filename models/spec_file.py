@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import SafeRepresenter
 
 from pyromoe.models.errors import InputError, quoted, unreadable
 from pyromoe.models.marks import Mark, dotted, nearest
@@ -19,6 +20,8 @@ from pyromoe.models.yaml_tree import MAX_BYTES, parse_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from ruamel.yaml.nodes import ScalarNode
 
     from pyromoe.models.marks import FieldPath, Marks
 
@@ -103,9 +106,22 @@ def _override(tree: dict[str, Any], marks: Marks, override: str) -> None:
     marks[path] = mark
 
 
+class _Representer(SafeRepresenter):
+    """Write text with unusual characters in double quotes: ruamel loses U+0085 otherwise."""
+
+    def represent_str(self, data: str) -> ScalarNode:
+        """Return the node of a text."""
+        style = None if data.isprintable() else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
+
+
+_Representer.add_representer(str, _Representer.represent_str)
+
+
 def to_yaml(spec: Spec) -> str:
     """Write a specification with every default; `parse_spec` reads the same one back."""
     writer = YAML(typ="safe", pure=True)
+    writer.Representer = _Representer
     writer.default_flow_style = None
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
     writer.width = 120

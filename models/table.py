@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 
 from pyromoe.models.errors import InputError, listed, quoted, unreadable
 
@@ -69,6 +68,8 @@ def _decompress(raw: bytes, source: str) -> bytes:
 
 
 def _read_parquet(raw: bytes, source: str) -> pa.Table:
+    import pyarrow.parquet  # here, for the start-up of commands that read no Parquet
+
     try:
         file = pyarrow.parquet.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
         table = file.read(use_threads=False)
@@ -181,7 +182,7 @@ def check_names(names: Sequence[str], source: str) -> list[str]:
 
 def _is_plain(kind: pa.DataType) -> bool:
     numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    return numeric or pa.types.is_string(kind) or pa.types.is_null(kind)
+    return bool(numeric or pa.types.is_string(kind) or pa.types.is_null(kind))
 
 
 def plain(table: pa.Table, source: str) -> pa.Table:

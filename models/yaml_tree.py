@@ -30,6 +30,8 @@ from pyromoe.models.marks import Mark, dotted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pyromoe.models.marks import FieldPath, Marks
+
 MAX_BYTES = 2**20
 MAX_DEPTH = 32
 MAX_VALUES = 20_000
