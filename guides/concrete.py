@@ -14,12 +14,16 @@ from __future__ import annotations
 import torch
 
 
-def concrete(logits: torch.Tensor, gumbel: torch.Tensor, temperature: float | torch.Tensor) -> torch.Tensor:
+def concrete(
+    logits: torch.Tensor, gumbel: torch.Tensor, temperature: float | torch.Tensor
+) -> torch.Tensor:
     """Return log z, (S, N, K), from logits, (N, K), and Gumbel noise, (S, N, K)."""
     return ((logits + gumbel) / temperature).log_softmax(-1)
 
 
-def log_density(logits: torch.Tensor, log_z: torch.Tensor, temperature: float | torch.Tensor) -> torch.Tensor:
+def log_density(
+    logits: torch.Tensor, log_z: torch.Tensor, temperature: float | torch.Tensor
+) -> torch.Tensor:
     """Return the log density, (S, N), of log z, (S, N, K), under logits, (N, K).
 
     Categories with a logit of -inf are left out of the simplex: log z must be -inf there.

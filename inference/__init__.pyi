@@ -1,8 +1,8 @@
 from .comparison import compare as compare
 from .elbo import Treatment_ELBO as Treatment_ELBO
 from .posterior import to_arviz as to_arviz
-from .result import Fit as Fit
 from .prediction import predict as predict
+from .result import Fit as Fit
 from .schedule import Schedule as Schedule
 from .svi import fit as fit
 from .treatments import TREATMENTS as TREATMENTS

@@ -32,8 +32,8 @@ class Budget:
         except ValueError:
             number = 0.0
         if not known or not 0 < number < float("inf"):
-            what, remedy = f"cannot read {quoted(text)}", "write steps=N, evaluations=N or seconds=S"
-            raise InputError(what, field="--budget", remedy=remedy)
+            remedy = "write steps=N, evaluations=N or seconds=S"
+            raise InputError(f"cannot read {quoted(text)}", field="--budget", remedy=remedy)
         return cls(known[0], number)
 
     def steps(self, per_epoch: int, evaluations_per_step: float) -> int | None:

@@ -43,7 +43,7 @@ Settings = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="Replace a setting, e.g. fit.epochs=50."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Directory to write; else under runs/.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the directory if it is ours.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 BudgetText = Annotated[
     str | None,
     typer.Option(metavar="UNIT=N", help="steps=N, evaluations=N or seconds=S instead of epochs."),

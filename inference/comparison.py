@@ -113,7 +113,8 @@ def compare(
         for seed in (seeds if seeds is not None else file.spec.compare.seeds)
         for each, name in zip(files, names, strict=True)
     ]
-    rows, held_out = [], []
+    rows: list[dict[str, Any]] = []
+    held_out: list[NDArray[np.float64] | None] = []
     for i, (each, name, seed) in enumerate(work):
 
         def report(done: float, text: str, i: int = i, name: str = name) -> None:
@@ -136,7 +137,7 @@ def compare(
 def _row(result: Fit, seed: int) -> dict[str, Any]:
     plan, metrics = make_plan(as_file(result.spec)), result.metrics
     n, total = metrics["n"], metrics["log_likelihood"]
-    error = {name: metrics[name] for name in ("accuracy", "rmse") if name in metrics}
+    error: dict[str, Any] = {n: metrics[n] for n in ("accuracy", "rmse") if n in metrics}
     return {
         "treatment": plan.treatment.name,
         "objective": plan.objective,

@@ -28,7 +28,7 @@ GUIDES = {
 """Which guide makes which objective."""
 
 
-class Treatment_ELBO(ELBO):  # type: ignore[misc]  # noqa: N801  # Pyro's own naming
+class Treatment_ELBO(ELBO):  # type: ignore[misc]  # Pyro's own naming
     """The ELBO of a model with one latent discrete site, its gradient estimated by a treatment.
 
     Used like any of Pyro's: `loss = Treatment_ELBO("leave_one_out")(model, guide)`, then

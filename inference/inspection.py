@@ -58,9 +58,7 @@ def metric_lines(metrics: dict[str, Any]) -> Iterator[str]:
     done = sum(bool(r["converged"]) for r in starts)
     broken = sum("failure" in r for r in starts)
     best = max((r["log_likelihood"] for r in starts if r["log_likelihood"] is not None), default=0)
-    near = sum(
-        r["log_likelihood"] is not None and best - r["log_likelihood"] < 0.1 for r in starts
-    )
+    near = sum(r["log_likelihood"] is not None and best - r["log_likelihood"] < 0.1 for r in starts)
     text = f"{near} of {len(starts)} starts came within 0.1 nats of the best, {done} converged"
     yield text + (f", {broken} broke down" if broken else "")
 

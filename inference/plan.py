@@ -83,9 +83,7 @@ def make_plan(file: SpecFile) -> Plan:
     guide = spec.guide.model_copy(update={"z": latent})
     options = {**dataclasses.asdict(config), **_plain(schedules)}
     filled = type(spec.treatment)(name=treatment.name, **options)
-    spec = spec.model_copy(
-        update={"objective": objective, "guide": guide, "treatment": filled}
-    )
+    spec = spec.model_copy(update={"objective": objective, "guide": guide, "treatment": filled})
     return Plan(spec, treatment, config, schedules, objective, latent)
 
 

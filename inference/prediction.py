@@ -76,5 +76,3 @@ def write_table(table: pa.Table, path: Path, *, overwrite: bool = False) -> None
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-

@@ -169,9 +169,7 @@ def effective_experts(responsibilities: Tensor) -> float:
 
 
 @torch.no_grad()
-def log_probabilities(
-    model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tensor
-) -> Tensor:
+def log_probabilities(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
     """Return log p(y, z = k | x), (N, K), on the encoded scale, in nats."""
     parts = [
         log_joint(model, a, b, weights=weights).enumerate().T

@@ -3,7 +3,9 @@ r"""A number that changes over the fit, such as a temperature.
     constant       start
     linear         start + (end - start) s
     exponential    start (end / start)^s
-    cosine         end + (start - end) (1 + cos(pi s)) / 2,    s: share of the fit that is done
+    cosine         end + (start - end) (1 + cos(pi s)) / 2
+
+s is the share of the fit that is done, from 0 to 1.
 """
 
 from __future__ import annotations

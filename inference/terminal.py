@@ -49,7 +49,8 @@ def exit_code(error: BaseException) -> int:
         return ENVIRONMENT
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        fail(f"{where}{error.strerror or error}; check space and permissions, or name another --out")
+        what = f"{where}{error.strerror or error}"
+        fail(f"{what}; check space and permissions, or name another --out")
         return ENVIRONMENT
     with tempfile.NamedTemporaryFile("w", prefix="pyromoe-", suffix=".txt", delete=False) as file:
         traceback.print_exception(error, file=file)

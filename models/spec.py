@@ -74,7 +74,7 @@ class Spec(Section):
         BeforeValidator(_long_form, json_schema_input_type=Treatment | Name),
         Field(description="How the gradient gets through z: a name, or a name with options."),
     ] = Treatment()
-    fit: Annotated[Fit, Field(description="How the parameters are found.")] = Fit()
+    fit: Annotated[Fit, Field(description="The optimiser and its steps.")] = Fit()
     compare: Annotated[Compare, Field(description="What is set side by side.")] = Compare()
     output: Annotated[Output, Field(description="What is written.")] = Output()
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Start of all chance.")] = 0

@@ -68,10 +68,10 @@ def _decompress(raw: bytes, source: str) -> bytes:
 
 
 def _read_parquet(raw: bytes, source: str) -> pa.Table:
-    import pyarrow.parquet  # here, for the start-up of commands that read no Parquet
+    from pyarrow import parquet  # here, for the start-up of commands that read no Parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
+        file = parquet.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
         table = file.read(use_threads=False)
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -92,7 +92,7 @@ class LogJoint:
 
     @property
     def log_prior(self) -> Tensor:
-        """log p(z = k | x), (N, K), normalised."""
+        """Log p(z = k | x), (N, K), normalised."""
         if self.fixed_prior is not None:
             return self.fixed_prior
         return log_probs(self.last.nodes[self.site]["fn"])

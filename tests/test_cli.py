@@ -317,9 +317,7 @@ def test_compare_writes_a_comparison(run: Callable[..., Result]) -> None:
     assert pyarrow.csv.read_csv("both/comparison.csv").num_rows == 4
 
 
-@pytest.mark.parametrize(
-    ("budget", "steps"), [("steps=7", [7, 7]), ("evaluations=192", [6, 2])]
-)
+@pytest.mark.parametrize(("budget", "steps"), [("steps=7", [7, 7]), ("evaluations=192", [6, 2])])
 def test_compare_at_equal_cost(run: Callable[..., Result], budget: str, steps: list[int]) -> None:
     """48 rows in batches of 16: a step of REINFORCE costs 16 evaluations, of enumeration 48."""
     write(spec=SPEC.replace("number: 2", "number: 3"))
@@ -439,7 +437,8 @@ def test_the_catalogue_names_every_treatment(run: Callable[..., Result]) -> None
     text = run("treatments").out
     for treatment in TREATMENTS.values():
         assert treatment.name in text
-        assert treatment.description.splitlines()[2].strip() in run("treatments", treatment.name).out
+        formula = treatment.description.splitlines()[2].strip()
+        assert formula in run("treatments", treatment.name).out
 
 
 def test_the_schema_is_json(run: Callable[..., Result]) -> None:

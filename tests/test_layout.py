@@ -22,10 +22,8 @@ PACKAGES = ["pyromoe", *(f"pyromoe.{p}" for p in MAY_IMPORT)]
 def modules() -> dict[str, Path]:
     """Every module of the library by its name."""
     files = [f for p in MAY_IMPORT for f in (ROOT / p).rglob("*.py")]
-    return {
-        "pyromoe." + ".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f
-        for f in files
-    }
+    names = (".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files)
+    return {f"pyromoe.{n.removesuffix('.__init__')}": f for n, f in zip(names, files, strict=True)}
 
 
 def imports(file: Path) -> set[str]:
@@ -69,7 +67,9 @@ def test_no_module_imports_itself_in_a_circle() -> None:
         ("models/likelihoods", FAMILIES, {"__init__", "likelihood"}),
     ],
 )
-def test_every_file_is_in_its_table(folder: str, table: dict[str, object], others: set[str]) -> None:
+def test_every_file_is_in_its_table(
+    folder: str, table: dict[str, object], others: set[str]
+) -> None:
     assert {f.stem for f in (ROOT / folder).glob("*.py")} - others == set(table)
 
 

@@ -104,7 +104,9 @@ def relaxed_gradient(p: Problem, objective: str, temperature: float, kl: str) ->
     return torch.stack([torch.zeros(3) if g is None else g for g in both])
 
 
-def compare(treatment: Treatment[Any], objective: str, mix: Mix, temperature: float, kl: str) -> float:
+def deviation(
+    treatment: Treatment[Any], objective: str, mix: Mix, temperature: float, kl: str
+) -> float:
     p = problem(num_data=1, mix=mix)
     OPTIONS.clear()
     OPTIONS.update({"temperature": temperature, "kl": kl})
@@ -119,7 +121,7 @@ def compare(treatment: Treatment[Any], objective: str, mix: Mix, temperature: fl
 def test_gumbel_softmax_is_unbiased_for_the_relaxed_objective(
     objective: str, mix: Mix, kl: str
 ) -> None:
-    assert compare(TREATMENTS["gumbel_softmax"], objective, mix, 1.0, kl) < 1e-7
+    assert deviation(TREATMENTS["gumbel_softmax"], objective, mix, 1.0, kl) < 1e-7
 
 
 @pytest.mark.parametrize("objective", ["jensen", "elbo"])
@@ -132,7 +134,7 @@ def test_a_temperature_off_by_a_thousandth_is_seen(objective: str) -> None:
         return right.objective(j, logits, warm, state, noise)
 
     wrong = replace(right, objective=slightly_warm)
-    assert compare(wrong, objective, "log_likelihoods", 1.0, "categorical") > 1e-6
+    assert deviation(wrong, objective, "log_likelihoods", 1.0, "categorical") > 1e-6
 
 
 def exact_jensen(p: Problem) -> Tensor:

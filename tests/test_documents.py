@@ -1,0 +1,59 @@
+"""What the documents say runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyromoe.inference.plan import make_plan
+from pyromoe.inference.treatments import TREATMENTS
+from pyromoe.models.spec_file import parse_spec, read_spec
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_readme_program_runs_and_learns(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.set_default_dtype(torch.float32)
+    (program,) = blocks("python")
+    exec(compile(program, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    value = float(re.findall(r"= (-?\d+\.\d+) nats", printed)[0])
+    one_line = -1.2  # about what a single straight line reaches
+    assert value > one_line + 0.5
+
+
+def test_the_readme_shows_a_program_within_thirty_lines() -> None:
+    lines = README.splitlines()
+    start = lines.index("```python")
+    assert start < 30
+    assert lines.index("```", start) - start <= 30
+
+
+def test_the_readme_spec_is_valid() -> None:
+    (text,) = blocks("yaml")
+    plan = make_plan(parse_spec(text, "spec.yaml"))
+    assert plan.schedules["temperature"].at(1.0) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)
+def test_the_examples_are_valid(path: Path) -> None:
+    make_plan(read_spec(path))
+
+
+def test_the_changelog_names_every_treatment() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert not [name for name in TREATMENTS if f"`{name}`" not in text]
+
+
+def test_the_documents_speak_of_the_project_alone() -> None:
+    """No path of one machine in what everybody reads."""
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "notebooks").glob("*.py")]
+    assert not [f.name for f in files if re.search(r"/(work|root|home|tmp)/", f.read_text())]
