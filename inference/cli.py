@@ -131,7 +131,7 @@ def compare(
         summary = {"summary": result.summary, "measured_on": result.measured_on}
         write_json(folder / "comparison.json", summary | {"rows": result.rows})
         write_csv(folder / "comparison.csv", result.rows)
-    _show_comparison(result.rows)
+    _show_comparison(result.rows, result.measured_on)
     terminal.out.print(f"\n{result.summary}", markup=False)
     terminal.out.print(
         f"\n{target} holds comparison.json, comparison.csv and a run directory for each fit, "
@@ -304,21 +304,31 @@ def _show_metrics(metrics: dict[str, Any]) -> None:
         terminal.out.print(line, markup=False)
 
 
-def _show_comparison(rows: list[dict[str, Any]]) -> None:
+def _show_comparison(rows: list[dict[str, Any]], measured_on: str) -> None:
+    """Print the table and what its headings mean."""
     error = next((n for n in ("accuracy", "rmse") if any(n in r for r in rows)), "rmse")
+    likelihood = "test_log_likelihood" if measured_on == "test" else "train_log_likelihood"
     columns = {
-        "treatment": "treatment",
+        "treatment": "treatment of z",
         "objective": "objective",
         "seed": "seed",
         "unbiased": "unbiased",
         "evaluations": "experts run",
-        "test_log_likelihood": "test log p(y|x), nats a row",
+        likelihood: "log p(y|x)",
         error: error,
         "effective_experts": "experts in use",
-        "steps": "steps",
         "seconds": "seconds",
     }
+    if len({row["seed"] for row in rows}) == 1:
+        del columns["seed"]
     terminal.table(list(columns.values()), [[row.get(name) for name in columns] for row in rows])
+    where = "held-out" if measured_on == "test" else "training"
+    terminal.out.print(
+        f"\nlog p(y|x), {error}: of the {where} rows; log p(y|x) in nats a row, z summed out\n"
+        "unbiased: whether the gradient's mean is the objective's exact gradient\n"
+        "experts run: evaluations for each row and step; experts in use: 1 if one has all the rows",
+        markup=False,
+    )
     for row in rows:
         if "failure" in row:
             terminal.out.print(f"{row['treatment']} broke down: {row['failure']}", markup=False)

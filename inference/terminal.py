@@ -9,7 +9,7 @@ import tempfile
 import time
 import traceback
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -103,13 +103,16 @@ def _plain() -> Callable[[float, str], None]:
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows under their headings, numbers to the right."""
     grid = Table(box=None, pad_edge=False, header_style="bold")
+    cells = [[shown(value) for value in row] for row in rows]
     for i, name in enumerate(columns):
         numeric = all(isinstance(row[i], (int, float)) or row[i] is None for row in rows)
-        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*map(shown, row))
-    # A table that is cut to the window would lose its last columns where there is no window.
-    width = out.width if out.is_terminal else max(out.width, 160)
+        # A heading may be folded, a number must not.
+        width = max((len(row[i]) for row in cells), default=0) if numeric or i == 0 else None
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        grid.add_column(name, justify=justify, overflow="fold", min_width=width)
+    for each in cells:
+        grid.add_row(*each)
+    width = out.width if out.is_terminal else max(out.width, 160)  # no window, nothing to fit
     Console(file=sys.stdout, highlight=False, width=width).print(grid, markup=False)
 
 

@@ -23,6 +23,7 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.resolver import Resolver
 
 from pyromoe.models.errors import InputError, one_line, quoted
 from pyromoe.models.marks import Mark, dotted
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 MAX_BYTES = 2**20
 MAX_DEPTH = 32
 MAX_VALUES = 20_000
+# Not the reader's own: that one follows a %YAML line further on before it can be refused.
+YAML_1_2 = Resolver()
 # The scalars of YAML 1.2; ruamel also knows dates and others of YAML 1.1, which stay text here.
 SCALARS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "null"))
 
@@ -177,7 +180,7 @@ class _Builder:
         return here
 
     def _scalar(self, event: Any, mark: Mark) -> Any:
-        tag = self.reader.resolver.resolve(ScalarNode, event.value, event.implicit)
+        tag = YAML_1_2.resolve(ScalarNode, event.value, event.implicit)
         if str(tag) not in SCALARS:
             return self._text(event.value, mark)
         try:

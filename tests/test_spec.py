@@ -80,6 +80,7 @@ def test_a_bad_specification_has_exactly_this_message(text: str, message: str) -
         (BASE.encode("utf-16"), "s.yaml:1:1: looks like UTF-16; save it as UTF-8"),
         (b"seed: 1\0\n", "s.yaml:1:8: character U+0000 is not allowed"),
         (b"seed: 1\x07\n", "s.yaml:1:8: character U+0007 is not allowed"),
+        (b"fit:\n%YAML 9.9\n seed: 1\n", "s.yaml:2:1: not valid YAML: ?"),
         (b"fit:\n\tepochs: 3\n", "s.yaml:2:1: a tab cannot indent; use spaces"),
     ],
 )
