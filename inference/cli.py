@@ -312,11 +312,11 @@ def _show_comparison(rows: list[dict[str, Any]], measured_on: str) -> None:
         "treatment": "treatment of z",
         "objective": "objective",
         "seed": "seed",
-        "unbiased": "unbiased",
-        "evaluations": "experts run",
-        likelihood: "log p(y|x)",
+        "unbiased": "un-\nbiased",
+        "evaluations": "experts\nrun",
+        likelihood: "log\np(y|x)",
         error: error,
-        "effective_experts": "experts in use",
+        "effective_experts": "experts\nin use",
         "seconds": "seconds",
     }
     if len({row["seed"] for row in rows}) == 1:

@@ -102,14 +102,13 @@ def _plain() -> Callable[[float, str], None]:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows under their headings, numbers to the right."""
-    grid = Table(box=None, pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     cells = [[shown(value) for value in row] for row in rows]
     for i, name in enumerate(columns):
         numeric = all(isinstance(row[i], (int, float)) or row[i] is None for row in rows)
-        # A heading may be folded, a number must not.
-        width = max((len(row[i]) for row in cells), default=0) if numeric or i == 0 else None
+        # In a narrow window names are folded, numbers never.
         justify: Literal["left", "right"] = "right" if numeric else "left"
-        grid.add_column(name, justify=justify, overflow="fold", min_width=width)
+        grid.add_column(name, justify=justify, overflow="fold", no_wrap=numeric, vertical="bottom")
     for each in cells:
         grid.add_row(*each)
     width = out.width if out.is_terminal else max(out.width, 160)  # no window, nothing to fit
