@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,9 +12,18 @@ from pyro.infer.enum import get_importance_trace
 from pyromoe.guides import Seeded
 from pyromoe.inference.treatments import TREATMENTS, Treatment
 from pyromoe.models import InputError, log_joint
-from pyromoe.models.trace import guide_trace, log_density_of_weights, logits_in, weights_in
+from pyromoe.models.errors import did_you_mean, listed, quoted
+from pyromoe.models.trace import (
+    NotRelaxableError,
+    guide_trace,
+    log_density_of_weights,
+    logits_in,
+    weights_in,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyro.poutine.trace_struct import Trace
 
     from pyromoe.guides import Noise
@@ -45,7 +55,8 @@ class Treatment_ELBO(ELBO):  # type: ignore[misc]  # Pyro's own naming
 
     Raises:
         InputError: for an unknown treatment or option, and, when the loss is first computed, for
-            a guide whose objective the treatment cannot estimate.
+            a guide whose objective the treatment cannot estimate, a program that takes integers z
+            alone where the treatment relaxes z, and a `pyro.param` outside every module.
     """
 
     def __init__(
@@ -60,6 +71,7 @@ class Treatment_ELBO(ELBO):  # type: ignore[misc]  # Pyro's own naming
         if isinstance(treatment, str) and treatment not in TREATMENTS:
             raise InputError(f"unknown treatment {treatment!r}", remedy=f"one of {_names()}")
         self.treatment = TREATMENTS[treatment] if isinstance(treatment, str) else treatment
+        self._refuse_unknown(options)
         self.config = self.treatment.config(**options)
         self.noise: Noise = noise if noise is not None else Seeded(0)
         self.site = site
@@ -80,9 +92,12 @@ class Treatment_ELBO(ELBO):  # type: ignore[misc]  # Pyro's own naming
             joint = joint.with_prior(logits.detach())
         if self.state is UNSET:
             self.state = self.treatment.init(self.config, joint, logits, self.noise)
-        value, self.state = self.treatment.objective(
-            joint, logits, self.config, self.state, self.noise
-        )
+        try:
+            value, self.state = self.treatment.objective(
+                joint, logits, self.config, self.state, self.noise
+            )
+        except NotRelaxableError as error:
+            raise self._needs_weights(objective) from error
         of_weights = joint.log_prior_of_weights - log_density_of_weights(trace, self.site)
         return -(value * joint.scale + of_weights)
 
@@ -103,6 +118,23 @@ class Treatment_ELBO(ELBO):  # type: ignore[misc]  # Pyro's own naming
         """Return one draw of model and guide; Pyro's base class asks for it."""
         pair: tuple[Trace, Trace] = get_importance_trace("flat", 1, model, guide, args, kwargs)
         return pair
+
+    def _refuse_unknown(self, options: Mapping[str, object]) -> None:
+        known = [field.name for field in dataclasses.fields(self.treatment.config)]
+        for name in options:
+            if name not in known:
+                raise InputError(
+                    f"treatment {self.treatment.name!r} has no option {quoted(name)}",
+                    remedy=did_you_mean(name, known) or f"it has {listed(known) or 'none'}",
+                )
+
+    def _needs_weights(self, objective: str) -> InputError:
+        others = (t for t in TREATMENTS.values() if not t.needs_relaxed_likelihood)
+        return InputError(
+            f"treatment {self.treatment.name!r} needs a program whose z may be weights of the K "
+            "values, (S, N, K), and this one takes integers alone",
+            remedy=f"use {', '.join(t.name for t in others if objective in t.objectives)}",
+        )
 
     def _check(self, objective: str, model: Program) -> None:
         if objective not in self.treatment.objectives:

@@ -14,7 +14,8 @@ D being the gap between two log-likelihoods.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import math
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -80,13 +81,20 @@ class Blend(TorchDistribution):  # type: ignore[misc]  # Pyro's distributions ar
                 "use mix='likelihoods' or 'parameters', or an integer z"
             )
         k = torch.distributions.Categorical(probs=self.z).sample(sample_shape)
-        y = self.experts.sample()  # (K, N, ...)
-        return select(k, y)
+        y = self.experts.sample(k.shape[:-1]).movedim(-2 - self.event_dim, 0)  # (K, S, N, ...)
+        index = k.reshape(k.shape + (1,) * self.event_dim)
+        return torch.take_along_dim(y, index[None], 0)[0]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the blended log-likelihood, (S, N), in nats."""
-        each = self.experts.log_prob(value).movedim(0, -1)  # (N, K)
+        each = self.experts.log_prob(value.unsqueeze(-2 - self.event_dim)).movedim(-2, -1)
+        absent, excluded = self.z == 0, each == -torch.inf  # (S, N, K)
         if self.mix == "log_likelihoods":
-            return (self.z * each).sum(-1)
-        top = each.amax(-1, keepdim=True).detach()
-        return (self.z * (each - top).exp()).sum(-1).log() + top[..., 0]
+            return (self.z * torch.where(absent & excluded, 0.0, each)).sum(-1)
+        log_z = torch.where(absent, 1.0, self.z).log()
+        total = torch.where(absent, -torch.inf, log_z + each).logsumexp(-1)
+        # An expert without weight adds nothing to the value, but its ratio p_k / p is the
+        # derivative in z_k; bounded, so that what is multiplied by it stays finite.
+        log_ratio = (each - total[..., None]).clamp_max(0.75 * math.log(torch.finfo(each.dtype).max))
+        ratio = torch.where(absent & ~excluded, log_ratio, -torch.inf).exp()
+        return total + (self.z * ratio).sum(-1)

@@ -44,6 +44,9 @@ def numbers(rows: Rows, name: str, advice: str = "correct it") -> FloatArray:
         advice: What to do when the column holds text.
     """
     column = take(rows, name)
+    if not len(column):
+        # Of no rows, a column has no type that would mean anything.
+        return np.empty(0)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         row, what = _first_text(column)
         raise rows.error(name, what, advice, row)

@@ -68,9 +68,10 @@ class Networks(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is u
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs, (K, N, P), at x, (N, D)."""
-        weight = self.weight_0
-        h = x.expand(weight.shape[0], *x.shape)
+        h = x.expand(self.weight_0.shape[-3], *x.shape)
         for i in range(self.depth):
-            h = torch.baddbmm(getattr(self, f"bias_{i}"), h, getattr(self, f"weight_{i}"))
+            # Pyro's Predictive pads what it drew from a guide: (1, K, in, out).
+            weight, bias = (getattr(self, f"{name}_{i}") for name in ("weight", "bias"))
+            h = torch.baddbmm(bias.reshape(bias.shape[-3:]), h, weight.reshape(weight.shape[-3:]))
             h = self.activation(h) if i < self.depth - 1 else h
         return h

@@ -12,10 +12,14 @@ import pyro.poutine as poutine
 import torch
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import NonlocalExit
+from torch import nn
+
+from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pyro.params.param_store import ParamStoreDict
     from pyro.poutine.runtime import Message
     from pyro.poutine.trace_struct import Trace
     from torch import Tensor
@@ -36,12 +40,16 @@ class Assign(Messenger):  # type: ignore[misc]  # Pyro's handlers are untyped
         super().__init__()
         self.values = values
 
-    def _pyro_sample(self, msg: Message) -> None:
+    def _pyro_sample(self, msg: Message[..., Any]) -> None:
         if msg["name"] in self.values and not msg["is_observed"]:
             fn: Any = msg["fn"]
             value = self.values[str(msg["name"])]
             msg["value"] = fn.enumerate_support(expand=False) if value is None else value
             msg["done"] = True
+
+
+class NotRelaxableError(TypeError):
+    """A program that takes z as integers alone was asked for a likelihood inside the simplex."""
 
 
 class LogJoint:
@@ -79,8 +87,22 @@ class LogJoint:
         return likelihood + log_prior[rows, z]
 
     def likelihood(self, z: Tensor) -> Tensor:
-        """Return log p(y | z, x), (S, N); z as in a call."""
-        return self._likelihood(self._run(z))
+        """Return log p(y | z, x), (S, N); z as in a call.
+
+        Raises:
+            NotRelaxableError: where the program takes integers z, but not points of the simplex.
+        """
+        if not z.is_floating_point():
+            return self._likelihood(self._run(z))
+        try:
+            value = self._likelihood(self._run(z))
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            self.run(z.argmax(-1))  # what fails for integers too is another mistake: let it out
+            raise NotRelaxableError("the program fails where z is not an integer") from error
+        if value.shape != z.shape[:-1]:
+            shapes = f"{tuple(value.shape)}, not {tuple(z.shape[:-1])}"
+            raise NotRelaxableError(f"the likelihood of z inside the simplex has shape {shapes}")
+        return value
 
     def enumerate(self) -> Tensor:
         """Return log p(y, z = k | x) for every k, (K, N)."""
@@ -181,7 +203,7 @@ def latent_logits(
 ) -> Tensor:
     """Return a model's log p(z = k | x), (N, K); what comes after z is not run."""
 
-    def at_latent(message: Message) -> bool:
+    def at_latent(message: Message[..., Any]) -> bool:
         return message["name"] == site
 
     try:
@@ -214,8 +236,25 @@ def log_probs(fn: Any) -> Tensor:
 def _trace(program: Program, *args: Any, **kwargs: Any) -> Trace:
     # A store of its own: the global one would tie together two models in one process. Hidden from
     # handlers around it: a guide that asks the model for its gate has no such sites itself.
-    with pyro.get_param_store().scope(), poutine.block():
-        return poutine.trace(program).get_trace(*args, **kwargs)
+    store = pyro.get_param_store()
+    with store.scope(), poutine.block():
+        trace = poutine.trace(program).get_trace(*args, **kwargs)
+        _refuse_orphans(store)
+        return trace
+
+
+def _refuse_orphans(store: ParamStoreDict) -> None:
+    """Raise an error for a parameter that no module holds: the next run would make it anew.
+
+    A module's parameters are in the store as they are, so that what is not an `nn.Parameter` was
+    made by `pyro.param` itself.
+    """
+    for name, value in store.named_parameters():
+        if not isinstance(value, nn.Parameter):
+            raise InputError(
+                f"pyro.param({name!r}) belongs to no module and would never be trained",
+                remedy="make it a PyroParam, or an nn.Parameter, of a PyroModule",
+            )
 
 
 def _samples(trace: Trace) -> list[Any]:

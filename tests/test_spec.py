@@ -1,18 +1,13 @@
 """Every text is a specification or one clear line that says what is wrong with it."""
 
-import copy
-import importlib
-import io
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings, strategies as st
-from ruamel.yaml import YAML
+from hypothesis import given, settings, strategies as st
 
 from pyromoe.models.errors import InputError
 from pyromoe.models.spec import Data, Experts, Normal, Spec
@@ -20,42 +15,14 @@ from pyromoe.models.spec_file import SpecFile, json_schema, parse_spec, read_spe
 
 DATA = "data: {file: a.csv, response: y}\n"
 BASE = DATA + "likelihood: {family: normal}\n"
-GOLDEN = Path(__file__).parent / "golden" / "bad_specs.txt"
-FULL: dict[str, Any] = {
-    "version": 1,
-    "data": {
-        "file": "bikes.csv",
-        "response": "rentals",
-        "predictors": ["temp", "hour", "day"],
-        "categorical": ["day"],
-        "standardise": "predictors",
-        "split": {"test": 0.25, "by": "random"},
-    },
-    "likelihood": {"family": "normal", "scale": "shared"},
-    "experts": {"number": 6, "kind": "mlp", "hidden": [16, 8], "mix": "likelihoods"},
-    "gate": {"kind": "mlp", "predictors": ["temp"], "activation": "silu"},
-    "priors": {"experts": {"kind": "none"}, "gate": {"scale": 2}},
-    "objective": "elbo",
-    "guide": {"z": "amortised", "hidden": []},
-    "treatment": {"name": "gumbel_softmax", "temperature": {"start": 1.0, "end": 0.3}},
-    "fit": {"learning_rate": 0.001, "batch_size": "full", "epochs": 5},
-    "compare": {"treatments": ["enumerate"], "seeds": [0, 1]},
-    "output": {"directory": "runs/bikes", "draws": 10},
-    "seed": 7,
-}
-
-
-def dump(tree: object) -> str:
-    text = io.StringIO()
-    YAML(typ="safe", pure=True).dump(tree, text)
-    return text.getvalue()
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def golden_cases() -> list[tuple[str, str]]:
     """Pairs of a text and its message; `@data` and `@likelihood` stand for lines without fault."""
     cases: list[tuple[str, str]] = []
     lines: list[str] = []
-    for line in GOLDEN.read_text().splitlines():
+    for line in (GOLDEN / "bad_specs.txt").read_text().splitlines():
         if line.startswith("=> "):
             text = "".join(f"{line}\n" for line in lines).lstrip("\n")
             text = text.replace("@data\n", DATA).replace("@likelihood\n", BASE.removeprefix(DATA))
@@ -80,7 +47,11 @@ def test_a_bad_specification_has_exactly_this_message(text: str, message: str) -
         (BASE.encode("utf-16"), "s.yaml:1:1: looks like UTF-16; save it as UTF-8"),
         (b"seed: 1\0\n", "s.yaml:1:8: character U+0000 is not allowed"),
         (b"seed: 1\x07\n", "s.yaml:1:8: character U+0007 is not allowed"),
-        (b"fit:\n%YAML 9.9\n seed: 1\n", "s.yaml:2:1: not valid YAML: ?"),
+        (
+            b"fit:\n%YAML 9.9\n seed: 1\n",
+            "s.yaml:2:1: not valid YAML: found incompatible YAML document "
+            "(version 1.* is required)",
+        ),
         (b"fit:\n\tepochs: 3\n", "s.yaml:2:1: a tab cannot indent; use spaces"),
     ],
 )
@@ -224,14 +195,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         assert message in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "tree", [{"data": FULL["data"], "likelihood": {"family": "poisson"}}, FULL]
-)
-def test_what_is_written_reads_back_the_same(tree: dict[str, Any]) -> None:
-    spec = parse_spec(dump(tree), "s.yaml").spec
-    text = to_yaml(spec)
-    assert parse_spec(text, "s.yaml").spec == spec
-    assert to_yaml(parse_spec(text, "s.yaml").spec) == text
+@pytest.mark.parametrize("text", [BASE, (GOLDEN / "full_spec.yaml").read_text()])
+def test_what_is_written_reads_back_the_same(text: str) -> None:
+    spec = parse_spec(text, "s.yaml").spec
+    written = to_yaml(spec)
+    assert parse_spec(written, "s.yaml").spec == spec
+    assert to_yaml(parse_spec(written, "s.yaml").spec) == written
 
 
 words = st.text(
@@ -271,158 +240,6 @@ def test_the_schema_describes_every_setting() -> None:
         n for s in sections for n, p in s.get("properties", {}).items() if not p.get("description")
     ]
     assert bare == []
-
-
-WEIRD: list[object] = [
-    None,
-    True,
-    0,
-    -1,
-    2**70,
-    1e308,
-    "",
-    " ",
-    "\n",
-    "x" * 5000,
-    "\u202e",
-    "\x1b[31m",
-    [],
-    {},
-]
-WEIRD += [
-    [[]],
-    [None],
-    {"a": 1},
-    [1] * 50,
-    "1e-3",
-    "null",
-    "all",
-    "<<",
-    "../../x",
-    "{{7*7}}",
-    "%s%n",
-    "\ud7ff",
-]
-BITS = [
-    b"\t",
-    b"!!x ",
-    b"&a ",
-    b"*a ",
-    b"\0",
-    b"\xff\xfe",
-    b"---\n",
-    b"{" * 40,
-    b"[" * 300,
-    b"- ",
-    b": ",
-    b"#",
-]
-BITS += [
-    b"'",
-    b'"',
-    b"<<: ",
-    b"\r",
-    b"%YAML 9.9\n",
-    b"? ",
-    b"| ",
-    b"> ",
-    b"\xef\xbb\xbf",
-    b"\xe2\x80\xa8",
-    b'"\\U',
-]
-
-
-def places(tree: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    items = (
-        tree.items()
-        if isinstance(tree, dict)
-        else enumerate(tree)
-        if isinstance(tree, list)
-        else ()
-    )
-    return [p for key, value in items for p in [(*path, key), *places(value, (*path, key))]]
-
-
-@st.composite
-def broken_trees(draw: st.DrawFn) -> bytes:
-    tree = copy.deepcopy(FULL)
-    for _ in range(draw(st.sampled_from([1, 1, 2, 4]))):
-        *above, key = draw(st.sampled_from(places(tree)))
-        node: Any = tree
-        for part in above:
-            node = node[part]
-        change = draw(st.integers(0, 3))
-        if change == 0 and isinstance(node, dict):
-            node[f"{key}{draw(st.sampled_from('s_ Xé'))}"] = node.pop(key)
-        elif change == 1:
-            node.pop(key)
-        else:
-            node[key] = [node[key]] if change == 2 else copy.deepcopy(draw(st.sampled_from(WEIRD)))
-        if not places(tree):
-            break
-    return dump(tree).encode()
-
-
-@st.composite
-def broken_bytes(draw: st.DrawFn) -> bytes:
-    raw = bytearray(dump(FULL).encode())
-    for _ in range(draw(st.sampled_from([1, 1, 2, 8]))):
-        at = draw(st.integers(0, len(raw)))
-        length = draw(st.integers(0, 12))
-        raw[at : at + length] = draw(st.sampled_from(BITS) | st.binary(max_size=4))
-    return bytes(raw)
-
-
-def outcome(raw: bytes) -> str:
-    try:
-        parse_spec(raw, "s.yaml")
-    except InputError as error:
-        line = str(error)
-        assert line.startswith("s.yaml")
-        assert line.isprintable()
-        assert len(line) <= 400
-        return "error"
-    return "specification"
-
-
-def fuzz(phases: tuple[Phase, ...]) -> set[str]:
-    seen: set[str] = set()
-
-    @settings(
-        max_examples=500,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=phases,
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(broken_trees() | broken_bytes())
-    def run(raw: bytes) -> None:
-        seen.add(outcome(raw))
-
-    run()
-    return seen
-
-
-def test_every_broken_text_gives_a_specification_or_one_line() -> None:
-    assert fuzz((Phase.generate, Phase.shrink)) == {"error", "specification"}
-
-
-class Planted(Exception):
-    pass
-
-
-def test_the_fuzzing_finds_a_planted_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The control: in a reader that fails on one kind of mistake only, the mistake is found."""
-
-    def crash(*_: object) -> str:
-        raise Planted
-
-    module = importlib.import_module("pyromoe.models.spec_errors")
-    monkeypatch.setattr(module, "closest", crash)
-    with pytest.raises(Planted):
-        fuzz((Phase.generate,))
 
 
 def test_reading_does_not_wait_for_heavy_libraries() -> None:

@@ -34,10 +34,12 @@ class Config:
     kl: Literal["categorical", "density"] = "categorical"
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be positive, got {self.temperature}")
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature must be positive and finite, got {self.temperature}")
         if self.num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {self.num_samples}")
+        if self.kl not in ("categorical", "density"):
+            raise ValueError(f"kl must be 'categorical' or 'density', got {self.kl!r}")
 
 
 def objective(

@@ -43,8 +43,10 @@ class Config:
                 "num_samples and hidden must be at least 1, "
                 f"got {self.num_samples} and {self.hidden}"
             )
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(
+                f"learning_rate must be positive and finite, got {self.learning_rate}"
+            )
 
 
 def init(config: Config, log_joint: LogJoint, logits: torch.Tensor, noise: Noise) -> State:
