@@ -164,7 +164,7 @@ def test_the_design_by_hand() -> None:
     by_hand = np.array([[-3, 1, 0, 0], [-1, 0, 0, 0], [1, 0, 1, 0], [3, 0, 0, 0]])
     expected = by_hand / np.array([5**0.5, 1, 1, 1])
     np.testing.assert_allclose(data.train.x, expected, rtol=1e-15)
-    np.testing.assert_allclose(data.train.y, [-20, -10, 0, 30] / np.sqrt(350), rtol=1e-15)
+    np.testing.assert_allclose(data.train.y, np.array([-20, -10, 0, 30]) / np.sqrt(350), rtol=1e-15)
     np.testing.assert_allclose(data.encoding.decode(data.train.y), TABLE["y"], rtol=1e-15)
     assert data.encoding.indices("all") == (0, 1, 2, 3)
     assert data.encoding.indices(["k", "c"]) == (1, 2, 3)
