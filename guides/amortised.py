@@ -50,9 +50,7 @@ class AmortisedGuide(PriorGuide):
             if name.endswith(str(self.network.depth - 1)):
                 nn.init.zeros_(parameter)
 
-    def logits(
-        self, x: Tensor, y: Tensor | None, size: int | None, weights: Weights
-    ) -> Tensor:
+    def logits(self, x: Tensor, y: Tensor | None, size: int | None, weights: Weights) -> Tensor:
         """Return log q(z | x, y), (N, K), up to a constant; the gate's where y is None."""
         gate = super().logits(x, y, size, weights).detach()
         if y is None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class PointGuide(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is untyped
+class PointGuide(PyroModule):
     """A Delta distribution for each latent weight.
 
     Args:

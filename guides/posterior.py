@@ -24,9 +24,7 @@ class PosteriorGuide(PriorGuide):
     objective = "elbo"
 
     @torch.no_grad()
-    def logits(
-        self, x: Tensor, y: Tensor | None, size: int | None, weights: Weights
-    ) -> Tensor:
+    def logits(self, x: Tensor, y: Tensor | None, size: int | None, weights: Weights) -> Tensor:
         """Return log p(z | y, x), (N, K)."""
         joint = log_joint(self.model[0], x, y, size, weights=weights).enumerate()
         return joint.log_softmax(0).T

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyromoe.models.trace import Program, Weights
 
 
-class PriorGuide(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is untyped
+class PriorGuide(PyroModule):
     """The gate as guide; the ELBO under it is the Jensen bound sum_k p_k log p(y | z = k, x).
 
     Args:
@@ -29,9 +29,7 @@ class PriorGuide(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is
         super().__init__()
         self.model = (model,)  # in a tuple, so that its parameters are not counted twice
 
-    def logits(
-        self, x: Tensor, y: Tensor | None, size: int | None, weights: Weights
-    ) -> Tensor:
+    def logits(self, x: Tensor, y: Tensor | None, size: int | None, weights: Weights) -> Tensor:
         """Return log q(z | x, y), (N, K)."""
         return latent_logits(self.model[0], x, y, size, weights=weights)
 

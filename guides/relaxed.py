@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -12,9 +12,11 @@ from pyromoe.guides.concrete import concrete, log_density
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.distributions.constraints import Constraint
+    from torch.types import _size
 
 
-class RelaxedOneHotCategorical(dist.TorchDistribution):  # type: ignore[misc]  # Pyro is untyped here
+class RelaxedOneHotCategorical(dist.TorchDistribution):
     """The Concrete distribution as a Pyro distribution, for handlers and Pyro's own ELBOs.
 
     A drawn value carries its logarithm along, so that `log_prob` does not have to take it of an
@@ -26,24 +28,20 @@ class RelaxedOneHotCategorical(dist.TorchDistribution):  # type: ignore[misc]  #
         hard: whether values are corners of the simplex, with the soft value's gradient.
     """
 
-    arg_constraints: dict[str, object] = {}  # noqa: RUF012  # torch's own convention
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
     support = dist.constraints.independent(dist.constraints.real, 1)
     has_rsample = True
 
-    def __init__(
-        self, temperature: float | Tensor, logits: Tensor, *, hard: bool = False
-    ) -> None:
+    def __init__(self, temperature: float | Tensor, logits: Tensor, *, hard: bool = False) -> None:
         self.temperature, self.logits, self.hard = temperature, logits, hard
         super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=False)
 
-    def expand(
-        self, batch_shape: torch.Size, _instance: object = None
-    ) -> RelaxedOneHotCategorical:
+    def expand(self, batch_shape: _size, _instance: object = None) -> RelaxedOneHotCategorical:
         """Return the same distribution for more data."""
         logits = self.logits.expand(*batch_shape, self.logits.shape[-1])
         return RelaxedOneHotCategorical(self.temperature, logits, hard=self.hard)
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
         """Draw z, (S, N, K), from torch's global generator, as Pyro's distributions do."""
         shape = (*sample_shape, *self.logits.shape)
         noise = torch.empty(shape, dtype=self.logits.dtype).exponential_()

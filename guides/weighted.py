@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pyromoe.guides.prior import PriorGuide
 
 
-class WeightedGuide(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is untyped
+class WeightedGuide(PyroModule):
     """q(weights) q(z | x, y, weights).
 
     Args:

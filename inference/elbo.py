@@ -38,7 +38,7 @@ GUIDES = {
 """Which guide makes which objective."""
 
 
-class Treatment_ELBO(ELBO):  # type: ignore[misc]  # Pyro's own naming
+class Treatment_ELBO(ELBO):  # Pyro's own naming
     """The ELBO of a model with one latent discrete site, its gradient estimated by a treatment.
 
     Used like any of Pyro's: `loss = Treatment_ELBO("leave_one_out")(model, guide)`, then
@@ -67,7 +67,7 @@ class Treatment_ELBO(ELBO):  # type: ignore[misc]  # Pyro's own naming
         site: str = "z",
         **options: Any,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Pyro's
         if isinstance(treatment, str) and treatment not in TREATMENTS:
             raise InputError(f"unknown treatment {treatment!r}", remedy=f"one of {_names()}")
         self.treatment = TREATMENTS[treatment] if isinstance(treatment, str) else treatment
@@ -82,7 +82,7 @@ class Treatment_ELBO(ELBO):  # type: ignore[misc]  # Pyro's own naming
     ) -> torch.Tensor:
         """Return minus the estimated objective, a scalar with a gradient; advances the state."""
         trace = guide_trace(guide, *args, site=self.site, **kwargs)
-        logits = logits_in(trace, self.site)
+        logits: Any = logits_in(trace, self.site)  # None only where the treatment takes it
         weights = weights_in(trace, self.site)
         joint = log_joint(model, *args, site=self.site, weights=weights, **kwargs)
         objective = "marginal" if logits is None else getattr(guide, "objective", "elbo")
@@ -109,7 +109,7 @@ class Treatment_ELBO(ELBO):  # type: ignore[misc]  # Pyro's own naming
     def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """Return the loss as a number and add its gradient to every parameter's `grad`."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return float(loss.detach())
 
     def _get_trace(

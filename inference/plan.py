@@ -12,13 +12,13 @@ from pyromoe.inference.schedule import Schedule
 from pyromoe.inference.treatments import TREATMENTS, Treatment
 from pyromoe.models.errors import did_you_mean, listed, quoted
 from pyromoe.models.spec_errors import MUST
-from pyromoe.models.spec_file import SpecFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pyromoe.inference.treatments.treatment import ObjectiveName
     from pyromoe.models.spec import Spec
+    from pyromoe.models.spec_file import SpecFile
 
 Latent = Literal["prior", "amortised", "posterior"]
 GUIDES: dict[ObjectiveName, tuple[Latent, ...]] = {

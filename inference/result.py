@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pyromoe.guides import WeightedGuide
     from pyromoe.inference.plan import Plan
-    from pyromoe.inference.svi import Restart
+    from pyromoe.inference.restart import Restart
     from pyromoe.models import MixtureOfExperts, Spec
     from pyromoe.models.data import Data, Part
     from pyromoe.models.encoding import Encoding

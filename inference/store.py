@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors
-import safetensors.torch
 import torch
+from safetensors.torch import load as load_tensors, save as save_tensors
 
 from pyromoe.inference.build import build
 from pyromoe.inference.plan import make_plan
@@ -103,7 +103,7 @@ def save_fit(fit: Fit, folder: Path, target: Path) -> None:
     checkpoints.mkdir()
     write_json(checkpoints / "encoding.json", fit.encoding.to_json())
     tensors = {name: t.contiguous() for name, t in fit.tensors().items()}
-    (checkpoints / "parameters.safetensors").write_bytes(safetensors.torch.save(tensors))
+    (checkpoints / "parameters.safetensors").write_bytes(save_tensors(tensors))
 
 
 def load_fit(folder: Path) -> Fit:
@@ -121,7 +121,7 @@ def load_fit(folder: Path) -> Fit:
     fit = Fit(plan.spec, encoding, model, guide, read_json(folder / "metrics.json"))
     path = folder / "checkpoints" / "parameters.safetensors"
     try:
-        stored = safetensors.torch.load(path.read_bytes())
+        stored = load_tensors(path.read_bytes())
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot be read ({error})", file=str(path)) from None
     _restore(fit.tensors(), stored, path)

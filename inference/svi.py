@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from pyromoe.inference.budget import Budget
 from pyromoe.inference.build import build
 from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.plan import make_plan
+from pyromoe.inference.restart import Restart
 from pyromoe.inference.result import Fit, log_likelihood, to_tensors
 from pyromoe.models import log_joint
 from pyromoe.models.data import Data, from_table, load
@@ -25,59 +25,16 @@ from pyromoe.models.spec_file import SpecFile, read_spec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pyromoe.guides import WeightedGuide
     from pyromoe.inference.plan import Plan
-    from pyromoe.models import MixtureOfExperts, Spec
+    from pyromoe.models import Spec
 
 CHECKPOINTS = 50
 """How often the exact log-likelihood of the training rows is written into the history."""
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-PLATEAU = 1e-3
-"""Converged: the training log-likelihood moved less in the last tenth, in nats a datum."""
 
 
 class NumericalError(ArithmeticError):
     """A number that is not finite where the fit cannot go on without it."""
-
-
-@dataclass
-class Restart:
-    """One fit from one start.
-
-    Attributes:
-        seed: the start.
-        model: the model, fitted.
-        guide: its guide, fitted.
-        history: a row for each epoch; losses and likelihoods in nats a datum.
-        log_likelihood: log p(y | x) of the training rows on the original scale, nats; None where
-            the fit broke down.
-        score: the same plus the log prior of the weights; the best restart has the highest.
-        steps: how many were taken.
-        seconds: how long they took.
-        failure: what went wrong, or an empty text.
-    """
-
-    seed: int
-    model: MixtureOfExperts
-    guide: WeightedGuide
-    history: list[dict[str, Any]] = field(default_factory=list)
-    log_likelihood: float | None = None
-    score: float = -float("inf")
-    steps: int = 0
-    seconds: float = 0.0
-    failure: str = ""
-
-    @property
-    def converged(self) -> bool:
-        """Whether the training log-likelihood has stopped moving."""
-        late = [
-            row["log_likelihood"]
-            for row in self.history
-            if row["log_likelihood"] is not None and row["step"] >= 0.9 * self.steps
-        ]
-        if self.failure or len(late) < 2:
-            return False
-        return float(max(late) - min(late)) < PLATEAU
 
 
 def fit(
@@ -243,7 +200,12 @@ class _Loop:
         value = self.log_likelihood() / n if exact else None
         if value is not None and not np.isfinite(value):
             raise NumericalError(f"log p(y | x) is {value} after step {restart.steps}")
-        row = {"restart": restart.seed, "epoch": epoch, "step": restart.steps, "loss": loss}
+        row: dict[str, Any] = {
+            "restart": restart.seed,
+            "epoch": epoch,
+            "step": restart.steps,
+            "loss": loss,
+        }
         row |= {"log_likelihood": value, "learning_rate": self.optimiser.param_groups[0]["lr"]}
         row |= {name: getattr(self.elbo.config, name) for name in self.plan.schedules}
         restart.history.append(row | {"seconds": time.perf_counter() - self.started})

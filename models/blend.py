@@ -15,13 +15,15 @@ D being the gap between two log-likelihoods.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pyro.distributions import TorchDistribution
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.distributions.constraints import Constraint
+    from torch.types import _size
 
 Mix = Literal["parameters", "log_likelihoods", "likelihoods"]
 
@@ -44,7 +46,7 @@ def select(z: Tensor, values: Tensor) -> Tensor:
     return values[z, torch.arange(values.shape[1], device=z.device)]
 
 
-class Blend(TorchDistribution):  # type: ignore[misc]  # Pyro's distributions are untyped
+class Blend(TorchDistribution):
     """Experts' (log-)likelihoods averaged with weights z.
 
     Args:
@@ -53,23 +55,23 @@ class Blend(TorchDistribution):  # type: ignore[misc]  # Pyro's distributions ar
         mix: "log_likelihoods", which is not normalised, or "likelihoods".
     """
 
-    arg_constraints: dict[str, object] = {}  # noqa: RUF012  # torch's own convention
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
 
     def __init__(self, experts: TorchDistribution, z: Tensor, mix: Mix) -> None:
         self.experts, self.z, self.mix = experts, z, mix
         super().__init__(z.shape[:-1], experts.event_shape, validate_args=False)
 
     @property
-    def support(self) -> object:
+    def support(self) -> Constraint | None:
         """The experts' own support."""
         return self.experts.support
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> Blend:
+    def expand(self, batch_shape: _size, _instance: object = None) -> Blend:
         """Return the same blend for more draws."""
         z = self.z.expand(*batch_shape, self.z.shape[-1])
         return Blend(self.experts, z, self.mix)
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
         """Draw an expert from z, then y from the expert: the law of "likelihoods" alone.
 
         Raises:
@@ -95,6 +97,7 @@ class Blend(TorchDistribution):  # type: ignore[misc]  # Pyro's distributions ar
         total = torch.where(absent, -torch.inf, log_z + each).logsumexp(-1)
         # An expert without weight adds nothing to the value, but its ratio p_k / p is the
         # derivative in z_k; bounded, so that what is multiplied by it stays finite.
-        log_ratio = (each - total[..., None]).clamp_max(0.75 * math.log(torch.finfo(each.dtype).max))
+        largest = 0.75 * math.log(torch.finfo(each.dtype).max)
+        log_ratio = (each - total[..., None]).clamp_max(largest)
         ratio = torch.where(absent & ~excluded, log_ratio, -torch.inf).exp()
         return total + (self.z * ratio).sum(-1)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyromoe.models.likelihoods import Likelihood
 
 
-class MixtureOfExperts(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is untyped
+class MixtureOfExperts(PyroModule):
     """A mixture of K experts; the latent site is "z", the observed one "y", the plate "data".
 
     An ordinary Pyro program: Pyro's own ELBOs, `Predictive` and `render_model` take it as it is.
@@ -96,7 +96,7 @@ class MixtureOfExperts(PyroModule):  # type: ignore[misc]  # PyroModule's metacl
             drawn: Tensor = pyro.sample("y", self._response(z, parameters), obs=y)
         return drawn
 
-    @pyro_method  # type: ignore[untyped-decorator]
+    @pyro_method
     def components(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return log p(z = k | x), (N, K), and the experts' parameters, (K, N, ...), at x."""
         return self.gate_logits(x).log_softmax(-1), self.expert_parameters(x)

@@ -8,6 +8,7 @@ All K networks live in batched tensors, so one call of `baddbmm` a layer serves 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pyro.distributions as dist
@@ -26,7 +27,7 @@ ACTIVATIONS = {
 }
 
 
-class Networks(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is untyped
+class Networks(PyroModule):
     """K networks with the layer widths `sizes`; linear maps where `sizes` has two entries.
 
     Args:
@@ -46,7 +47,7 @@ class Networks(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is u
         super().__init__()
         self.depth = len(sizes) - 1
         self.activation = ACTIVATIONS[activation]
-        for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             spread = 1 / math.sqrt(max(1, fan_in))
             for name, shape in (("weight", (fan_in, fan_out)), ("bias", (1, fan_out))):
                 value = torch.empty(number, *shape).normal_(0, spread, generator=generator)

@@ -30,7 +30,7 @@ Weights = dict[str, "Tensor"]
 """Values of latent sites other than z, by name."""
 
 
-class Assign(Messenger):  # type: ignore[misc]  # Pyro's handlers are untyped
+class Assign(Messenger):
     """Give latent sites chosen values, by name; None stands for the whole support.
 
     Unlike conditioning it leaves a site latent, so that its density still counts as a prior.

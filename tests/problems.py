@@ -78,7 +78,7 @@ def problem(
     guide = AmortisedGuide(model, [2], generator)
     with torch.no_grad():  # away from zeros, so that every gradient is in play
         for parameter in [*model.parameters(), *guide.parameters()]:
-            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     return Problem(model, guide, x, y)
 
 

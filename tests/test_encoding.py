@@ -150,7 +150,7 @@ def test_a_specification_needs_data_and_a_response() -> None:
         assert str(caught.value).startswith(message)
 
 
-TABLE = {
+TABLE: dict[str, Any] = {
     "a": [1.0, 3, 5, 7],
     "c": ["v", "u", "w", "u"],
     "k": [2.0, 2, 2, 2],

@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "guides": {"models", "guides"},
     "inference": {"models", "guides", "inference"},
 }
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 PACKAGES = ["pyromoe", *(f"pyromoe.{p}" for p in MAY_IMPORT)]
 
 
@@ -107,7 +108,11 @@ def test_nothing_in_a_file_is_executed() -> None:
 def test_files_have_one_job() -> None:
     for name, file in modules().items():
         tree = ast.parse(file.read_text())
-        assert len(file.read_text().splitlines()) <= 260, name
+        documented = [
+            n for n in ast.walk(tree) if isinstance(n, DOCUMENTED) and ast.get_docstring(n)
+        ]
+        words = sum(n.body[0].end_lineno - n.body[0].lineno + 1 for n in documented)  # type: ignore[operator]
+        assert len(file.read_text().splitlines()) - words <= 200, name
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 body = node.body[1:] if ast.get_docstring(node) else node.body

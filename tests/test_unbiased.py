@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyromoe.guides import Noise
     from pyromoe.models import LogJoint
 
-TOLERANCE = {"rtol": 0.0, "atol": 1e-10}
+TOLERANCE: dict[str, Any] = {"rtol": 0.0, "atol": 1e-10}
 unbiased = pytest.mark.parametrize(
     ("name", "objective"), [(n, o) for n, o in EVERY if TREATMENTS[n].unbiased]
 )

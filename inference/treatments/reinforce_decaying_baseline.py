@@ -37,9 +37,7 @@ class Config:
             raise ValueError(f"decay must be in [0, 1), got {self.decay}")
 
 
-def init(
-    config: Config, log_joint: LogJoint, logits: torch.Tensor, noise: Noise
-) -> torch.Tensor:
+def init(config: Config, log_joint: LogJoint, logits: torch.Tensor, noise: Noise) -> torch.Tensor:
     """Return the weighted sum of past f and of the weights, (2,), both 0."""
     return logits.new_zeros(2)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pyromoe.guides import Noise
     from pyromoe.models import LogJoint
 
-State = dict[str, torch.Tensor] if TYPE_CHECKING else dict
+State = dict[str, torch.Tensor]
 WEIGHTS = ("hidden", "hidden_bias", "output", "output_bias")
 
 
@@ -44,9 +44,7 @@ class Config:
                 f"got {self.num_samples} and {self.hidden}"
             )
         if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(
-                f"learning_rate must be positive and finite, got {self.learning_rate}"
-            )
+            raise ValueError(f"learning_rate must be positive and finite, got {self.learning_rate}")
 
 
 def init(config: Config, log_joint: LogJoint, logits: torch.Tensor, noise: Noise) -> State:

@@ -45,9 +45,7 @@ class Treatment(Generic[C]):
 
     name: str
     config: type[C]
-    objective: Callable[
-        [LogJoint, torch.Tensor, C, State, Noise], tuple[torch.Tensor, State]
-    ]
+    objective: Callable[[LogJoint, torch.Tensor, C, State, Noise], tuple[torch.Tensor, State]]
     objectives: tuple[ObjectiveName, ...]
     unbiased: bool
     evaluations: Callable[[C, int], int]

@@ -28,4 +28,5 @@ class Bernoulli(Likelihood):
 
     def distribution(self, **parameters: Tensor) -> TorchDistribution:
         """Return Bernoulli(sigmoid(logits))."""
-        return dist.Bernoulli(**parameters)
+        bernoulli: TorchDistribution = dist.Bernoulli(logits=parameters["logits"])
+        return bernoulli

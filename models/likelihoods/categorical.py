@@ -29,7 +29,7 @@ class Categorical(Likelihood):
 
     def distribution(self, **parameters: Tensor) -> TorchDistribution:
         """Return Categorical(softmax(logits))."""
-        return dist.Categorical(**parameters)
+        return dist.Categorical(logits=parameters["logits"])
 
     def mean(self, **parameters: Tensor) -> Tensor:
         """Return the class probabilities, (..., C)."""

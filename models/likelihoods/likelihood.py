@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Likelihood(PyroModule):  # type: ignore[misc]  # PyroModule's metaclass is untyped
+class Likelihood(PyroModule):
     """p(y | z, x): from the outputs of K networks to a distribution of y.
 
     Attributes:

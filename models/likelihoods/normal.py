@@ -41,4 +41,4 @@ class Normal(Likelihood):
 
     def distribution(self, **parameters: Tensor) -> TorchDistribution:
         """Return Normal(loc, scale^2)."""
-        return dist.Normal(**parameters)
+        return dist.Normal(parameters["loc"], parameters["scale"])

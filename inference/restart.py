@@ -1,0 +1,53 @@
+"""One fit from one start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyromoe.guides import WeightedGuide
+    from pyromoe.models import MixtureOfExperts
+
+PLATEAU = 1e-3
+"""Converged: the training log-likelihood moved less in the last tenth, in nats a datum."""
+
+
+@dataclass
+class Restart:
+    """One fit from one start.
+
+    Attributes:
+        seed: the start.
+        model: the model, fitted.
+        guide: its guide, fitted.
+        history: a row for each epoch; losses and likelihoods in nats a datum.
+        log_likelihood: log p(y | x) of the training rows on the original scale, nats; None where
+            the fit broke down.
+        score: the same plus the log prior of the weights; the best restart has the highest.
+        steps: how many were taken.
+        seconds: how long they took.
+        failure: what went wrong, or an empty text.
+    """
+
+    seed: int
+    model: MixtureOfExperts
+    guide: WeightedGuide
+    history: list[dict[str, Any]] = field(default_factory=list)
+    log_likelihood: float | None = None
+    score: float = -float("inf")
+    steps: int = 0
+    seconds: float = 0.0
+    failure: str = ""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the training log-likelihood has stopped moving."""
+        late = [
+            row["log_likelihood"]
+            for row in self.history
+            if row["log_likelihood"] is not None and row["step"] >= 0.9 * self.steps
+        ]
+        if self.failure or len(late) < 2:
+            return False
+        return float(max(late) - min(late)) < PLATEAU
