@@ -13,8 +13,8 @@ from pyromoe.guides import Seeded
 from pyromoe.inference.treatments import TREATMENTS, Treatment
 from pyromoe.models import InputError, log_joint
 from pyromoe.models.errors import did_you_mean, listed, quoted
+from pyromoe.models.joint import NotRelaxableError
 from pyromoe.models.trace import (
-    NotRelaxableError,
     guide_trace,
     log_density_of_weights,
     logits_in,

@@ -9,6 +9,7 @@ import pytest
 import torch
 from problems import (
     EVERY,
+    Replay,
     exact_gradient,
     expected_gradient,
     flat_gradient,
@@ -131,7 +132,8 @@ def test_the_level_of_the_likelihood_does_not_matter(name: str, objective: str) 
     def shifted(
         log_joint: LogJoint, logits: Tensor, config: Any, state: Any, noise: Noise
     ) -> tuple[Tensor, Any]:
-        return treatment.objective(Shifted(log_joint), logits, config, state, noise)
+        stand_in: Any = Shifted(log_joint)
+        return treatment.objective(stand_in, logits, config, state, noise)
 
     moved = replace(treatment, objective=shifted)
     state = warm_state(treatment, p, objective, Seeded(1))
@@ -163,6 +165,36 @@ class Shifted:
         return self.log_joint.enumerate_likelihood() + 100
 
 
+@pytest.mark.parametrize("decay", [0.5, 0.9])
+def test_the_decaying_baseline_is_the_decaying_mean_of_the_past(decay: float) -> None:
+    """b_t = sum_{i < t} decay^(t - 1 - i) mean f_i / sum_{i < t} decay^(t - 1 - i), and b_0 = 0.
+
+    Read off the gradient of each step, so that when b is updated counts as well.
+    """
+    treatment = TREATMENTS["reinforce_decaying_baseline"]
+    config = treatment.config(num_samples=2, decay=decay)
+    logits = torch.tensor([[0.2, -0.3, 0.1]] * 4).log_softmax(-1).requires_grad_()
+    z = torch.tensor([[0, 1, 2, 1], [2, 2, 1, 0]])  # (S, N)
+    sequence = 5 * torch.randn(6, *z.shape, generator=torch.Generator().manual_seed(0))
+    log_q = log_prob(logits, z)
+    following = iter(sequence)
+
+    def log_joint(z: Tensor) -> Tensor:
+        return next(following) + log_q.detach()
+
+    joint: Any = log_joint
+    state = treatment.init(config, joint, logits, Replay(z))
+    means: list[float] = []
+    for t, f in enumerate(sequence):
+        value, state = treatment.objective(joint, logits, config, state, Replay(z))
+        past = [decay ** (t - 1 - i) for i in range(t)]
+        b = sum(w * m for w, m in zip(past, means, strict=True)) / sum(past) if past else 0.0
+        expected = ((f - b) * log_q).mean(0).sum()
+        found, right = (flat_gradient(v, [logits]) for v in (value, expected))
+        torch.testing.assert_close(found, right, **TOLERANCE)
+        means.append(float(f.mean()))
+
+
 def test_the_level_moves_a_plug_in_that_is_not_unbiased() -> None:
     """The control of the test above: a picked component moves with the level."""
     p = problem()
@@ -178,7 +210,8 @@ def test_the_level_moves_a_plug_in_that_is_not_unbiased() -> None:
     def shifted(
         log_joint: LogJoint, logits: Tensor, config: Any, state: None, noise: Noise
     ) -> tuple[Tensor, None]:
-        return picked(Shifted(log_joint), logits, config, state, noise)  # type: ignore[arg-type]
+        stand_in: Any = Shifted(log_joint)
+        return picked(stand_in, logits, config, state, noise)
 
     low, high = (
         expected_gradient(mutant("reinforce", objective=f), p, "jensen", None)
