@@ -177,7 +177,7 @@ def test_the_decaying_baseline_is_the_decaying_mean_of_the_past(decay: float) ->
     z = torch.tensor([[0, 1, 2, 1], [2, 2, 1, 0]])  # (S, N)
     sequence = 5 * torch.randn(6, *z.shape, generator=torch.Generator().manual_seed(0))
     log_q = log_prob(logits, z)
-    following = iter(sequence)
+    following = iter(sequence.unbind())
 
     def log_joint(z: Tensor) -> Tensor:
         return next(following) + log_q.detach()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pyromoe.guides import Noise
     from pyromoe.models import LogJoint
 
-State = dict[str, torch.Tensor]
+State = dict[str, "torch.Tensor"]  # in quotes: reading the catalogue takes no torch
 WEIGHTS = ("hidden", "hidden_bias", "output", "output_bias")
 
 

@@ -1,0 +1,200 @@
+"""The commands that fit, compare, predict and look; torch is imported when one is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pyromoe.inference import terminal
+from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annotations
+    BudgetText,
+    Out,
+    Overwrite,
+    RunPath,
+    Settings,
+    SpecPath,
+)
+
+if TYPE_CHECKING:
+    from pyromoe.models.spec_file import SpecFile
+
+
+def fit(
+    spec: SpecPath,
+    treatment: Annotated[
+        str | None, typer.Option(help="How the gradient gets through z; see pyromoe treatments.")
+    ] = None,
+    set_: Settings = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    budget: BudgetText = None,
+) -> None:
+    """Fit a spec and write a run directory."""
+    from pyromoe.inference.store import new_directory
+    from pyromoe.inference.svi import fit as run
+
+    file = _read(spec, set_, treatment)
+    target = _target(out, file, spec)
+    with new_directory(target, overwrite=overwrite) as folder:
+        with terminal.progress() as report:
+            result = run(file, budget=_budget(budget), progress=report)
+        _keep(result, folder, target)
+    _show_metrics(result.metrics)
+    terminal.out.print(f"written to {target}; next: pyromoe inspect {target}", markup=False)
+
+
+def compare(
+    spec: SpecPath,
+    treatments: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Names; else those of compare.treatments.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="Seeds of the fits.")] = None,
+    set_: Settings = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    budget: BudgetText = None,
+) -> None:
+    """Fit a spec with several treatments of z, side by side."""
+    from pyromoe.inference.comparison import compare as run
+    from pyromoe.inference.store import new_directory, write_csv, write_json
+
+    file = _read(spec, set_, None)
+    target = _target(out, file, spec)
+    with new_directory(target, overwrite=overwrite) as folder:
+
+        def keep(name: str, result: Any) -> None:
+            (folder / name).mkdir()
+            _keep(result, folder / name, target / name)
+
+        with terminal.progress() as report:
+            result = run(
+                file,
+                treatments=_names(treatments),
+                seeds=_numbers(seeds),
+                budget=_budget(budget),
+                progress=report,
+                keep=keep,
+            )
+        summary = {"summary": result.summary, "measured_on": result.measured_on}
+        write_json(folder / "comparison.json", summary | {"rows": result.rows})
+        write_csv(folder / "comparison.csv", result.rows)
+    _show_comparison(result.rows, result.measured_on)
+    terminal.out.print(f"\n{result.summary}", markup=False)
+    terminal.out.print(
+        f"\n{target} holds comparison.json, comparison.csv and a run directory for each fit, "
+        "with its posterior.nc",
+        markup=False,
+    )
+
+
+def predict(
+    run: RunPath,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="New rows: .csv or .parquet.")],
+    out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Predict new rows: mean, gate, and, where the response is there, density and assignment."""
+    from pyromoe.inference.prediction import predict as run_prediction, write_table
+    from pyromoe.inference.store import load_fit
+    from pyromoe.models.table import read_rows
+
+    result = run_prediction(load_fit(run), read_rows(data))
+    write_table(result, out, overwrite=overwrite)
+    terminal.out.print(
+        f"{result.num_rows} rows, columns {', '.join(result.column_names[:6])} ..., "
+        f"written to {out}",
+        markup=False,
+    )
+
+
+def inspect(
+    run: RunPath,
+    rows: Annotated[int, typer.Option(min=0, help="How many rows' assignments to show.")] = 5,
+) -> None:
+    """Show what was fitted, how well, and which expert has which rows."""
+    from pyromoe.inference.inspection import inspect as show
+
+    show(run, rows)
+
+
+def _read(spec: Path, settings: list[str] | None, treatment: str | None) -> SpecFile:
+    from pyromoe.models.spec_file import read_spec
+
+    overrides = list(settings or ())
+    if treatment is not None:
+        overrides.insert(0, f"treatment={treatment}")
+    return read_spec(spec, overrides)
+
+
+def _target(out: Path | None, file: SpecFile, spec: Path) -> Path:
+    """Return the directory to write; one that nobody named never collides."""
+    from pyromoe.inference.store import free_directory
+
+    named = out or (file.spec.output.directory and Path(file.spec.output.directory))
+    return named or free_directory(Path("runs") / spec.stem)
+
+
+def _keep(result: Any, folder: Path, target: Path) -> None:
+    from pyromoe.inference.posterior import to_datatree, to_netcdf
+    from pyromoe.inference.store import save_fit
+
+    save_fit(result, folder, target)
+    (folder / "posterior.nc").write_bytes(to_netcdf(to_datatree(result)))
+
+
+def _budget(text: str | None) -> Any:
+    from pyromoe.inference.budget import Budget
+
+    return None if text is None else Budget.parse(text)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    from pyromoe.models.errors import InputError
+
+    names = _names(text)
+    if names is not None and not all(name.isdecimal() for name in names):
+        raise InputError(f"cannot read {text!r}", field="--seeds", remedy="write e.g. 0,1,2")
+    return None if names is None else [int(name) for name in names]
+
+
+def _show_metrics(metrics: dict[str, Any]) -> None:
+    from pyromoe.inference.inspection import metric_lines
+
+    for line in metric_lines(metrics):
+        terminal.out.print(line, markup=False)
+
+
+def _show_comparison(rows: list[dict[str, Any]], measured_on: str) -> None:
+    """Print the table and what its headings mean."""
+    error = next((n for n in ("accuracy", "rmse") if any(n in r for r in rows)), "rmse")
+    likelihood = "test_log_likelihood" if measured_on == "test" else "train_log_likelihood"
+    columns = {
+        "treatment": "treatment of z",
+        "objective": "objective",
+        "seed": "seed",
+        "unbiased": "un-\nbiased",
+        "evaluations": "experts\nrun",
+        likelihood: "log\np(y|x)",
+        error: error,
+        "effective_experts": "experts\nin use",
+        "seconds": "seconds",
+    }
+    if len({row["seed"] for row in rows}) == 1:
+        del columns["seed"]
+    terminal.table(list(columns.values()), [[row.get(name) for name in columns] for row in rows])
+    where = "held-out" if measured_on == "test" else "training"
+    terminal.out.print(
+        f"\nlog p(y|x), {error}: of the {where} rows; log p(y|x) in nats a row, z summed out\n"
+        "unbiased: whether the gradient's mean is the objective's exact gradient\n"
+        "experts run: evaluations for each row and step; experts in use: 1 if one has all the rows",
+        markup=False,
+    )
+    for row in rows:
+        if "failure" in row:
+            terminal.out.print(f"{row['treatment']} broke down: {row['failure']}", markup=False)
