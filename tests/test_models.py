@@ -496,3 +496,12 @@ def test_priors_are_counted_once(family: str) -> None:
         scipy.stats.norm(0, spread.get(n, 0.8)).logpdf(v.numpy()).sum() for n, v in values.items()
     )
     assert float(joint.log_prior_of_weights) == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_a_blend_takes_its_own_draws() -> None:
+    loc = torch.tensor([[-1.0, 0.5, 2.0], [1.0, -0.5, 0.0]])  # (K, N)
+    z = torch.tensor([[0.2, 0.8], [0.6, 0.4], [1.0, 0.0]]).expand(4, 3, 2)  # (S, N, K)
+    blend = Blend(Normal(2).distribution(loc=loc, scale=torch.ones(2, 3)), z, "likelihoods")
+    y = blend.sample(torch.Size([5]))
+    each = torch.distributions.Normal(loc, 1.0).log_prob(y[:, :, None, :]).movedim(-2, -1)
+    torch.testing.assert_close(blend.log_prob(y), (z.log() + each).logsumexp(-1))

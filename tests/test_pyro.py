@@ -576,3 +576,25 @@ def test_a_program_that_takes_weights_works_with_all(name: str, objective: str) 
         loss(y).backward()
         optimiser.step()
     assert enumerated().loss(model, exact, y) < before - 0.1
+
+
+@pytest.mark.parametrize("where", ["model", "guide"])
+def test_a_parameter_outside_every_module_is_refused(where: str) -> None:
+    """It would live in a store that is thrown away, and never be trained."""
+
+    def stray(*args: object) -> None:
+        pyro.param("stray", torch.tensor(0.0))
+
+    def model(y: torch.Tensor) -> None:
+        if where == "model":
+            stray()
+        with pyro.plate("data", len(y)):
+            z = pyro.sample("z", dist.Categorical(logits=torch.zeros(2)))
+            pyro.sample("obs", dist.Normal(z.to(y.dtype), 1.0), obs=y)
+
+    def silent(*args: object) -> None:
+        """A guide without sites."""
+
+    guide = stray if where == "guide" else silent
+    with pytest.raises(InputError, match="stray"):
+        Treatment_ELBO("enumerate").loss(model, guide, torch.zeros(3))
