@@ -118,7 +118,7 @@ def _run() -> int:
             raise
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "pyromoe"
-        terminal.fail(f"{message()}; see {command} --help")
+        terminal.fail(f"{message().rstrip('.')}; see {command} --help")
         return terminal.INPUT
     return result if isinstance(result, int) else terminal.OK
 

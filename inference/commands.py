@@ -60,7 +60,9 @@ def compare(
     from pyromoe.inference.comparison import compare as run
     from pyromoe.inference.store import new_directory, write_csv, write_json
 
-    file = _read(spec, set_, None)
+    chosen = {"treatments": treatments, "seeds": seeds}
+    lists = [f"compare.{name}=[{text}]" for name, text in chosen.items() if text is not None]
+    file = _read(spec, [*(set_ or ()), *lists], None)
     target = _target(out, file, spec)
     with new_directory(target, overwrite=overwrite) as folder:
 
@@ -69,14 +71,7 @@ def compare(
             _keep(result, folder / name, target / name)
 
         with terminal.progress() as report:
-            result = run(
-                file,
-                treatments=_names(treatments),
-                seeds=_numbers(seeds),
-                budget=_budget(budget),
-                progress=report,
-                keep=keep,
-            )
+            result = run(file, budget=_budget(budget), progress=report, keep=keep)
         summary = {"summary": result.summary, "measured_on": result.measured_on}
         write_json(folder / "comparison.json", summary | {"rows": result.rows})
         write_csv(folder / "comparison.csv", result.rows)
@@ -148,19 +143,6 @@ def _budget(text: str | None) -> Any:
     from pyromoe.inference.budget import Budget
 
     return None if text is None else Budget.parse(text)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _numbers(text: str | None) -> list[int] | None:
-    from pyromoe.models.errors import InputError
-
-    names = _names(text)
-    if names is not None and not all(name.isdecimal() for name in names):
-        raise InputError(f"cannot read {text!r}", field="--seeds", remedy="write e.g. 0,1,2")
-    return None if names is None else [int(name) for name in names]
 
 
 def _show_metrics(metrics: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyromoe.inference.plan import find, make_plan, with_treatment
+from pyromoe.inference.plan import make_plan, with_treatment
 from pyromoe.inference.result import to_tensors
 from pyromoe.inference.svi import NumericalError, as_file, fit
 from pyromoe.models.data import Data, from_table, load
@@ -101,9 +101,6 @@ def compare(
     """
     file = as_file(spec)
     names = list(treatments if treatments is not None else file.spec.compare.treatments)
-    field = "--treatments" if treatments is not None else "compare.treatments"
-    for name in names:
-        find(file, name, field)
     files = [with_treatment(file, name) for name in names]
     for each in files:
         make_plan(each)

@@ -243,7 +243,8 @@ def test_usage_errors_are_one_line(run: Callable[..., Result]) -> None:
         refused(run(*args), "--help")
     write()
     refused(run("fit", "spec.yaml", "--budget", "minutes=3"), "--budget", "seconds=S")
-    refused(run("compare", "spec.yaml", "--seeds", "a"), "--seeds")
+    refused(run("compare", "spec.yaml", "--seeds", "a"), "compare.seeds", "a whole number")
+    refused(run("compare", "spec.yaml", "--seeds", "0,0"), "compare.seeds", "listed twice")
     refused(run("compare", "spec.yaml", "--treatments", "enumerate,rloo"), "unknown treatment")
 
 
