@@ -36,6 +36,7 @@ import numpy as np
 import pandas as pd
 import pyro
 import torch
+from IPython.display import display
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from pyro import poutine
 from pyro.infer import TraceEnum_ELBO
@@ -109,7 +110,7 @@ def make_model(seed=3):
 model = make_model()
 graph = pyro.render_model(model, model_args=(x, y))
 if shutil.which("dot"):
-    display(graph)  # noqa: F821  # Jupyter has it
+    display(graph)
 else:
     print(graph.source)
 
@@ -144,6 +145,13 @@ assert math.isclose(in_pyro, here, rel_tol=1e-5)
 # %% [markdown]
 # ## 4. Four treatments, one loop
 #
+# A treatment is a row of the table `TREATMENTS`. Its description has the formula, the claim, the
+# cost and the source.
+
+# %%
+print(TREATMENTS["leave_one_out"].description)
+
+# %% [markdown]
 # The guide decides the objective:
 #
 # | guide | objective |
@@ -411,7 +419,8 @@ restarts = pd.DataFrame(fitted.metrics["restarts"]).set_index("seed")
 restarts[["log_likelihood", "converged"]].round(2)
 
 # %% [markdown]
-# Starts may end at different optima; the one with the highest log-likelihood plus log prior is kept.
+# Starts may end at different optima; the one with the highest log-likelihood plus log prior is
+# kept.
 #
 # The log-likelihoods are those of the training rows, with z summed out. They are on the original
 # scale of the response, so they differ from the numbers of sections 3 and 4, which belong to
@@ -453,7 +462,8 @@ az.summary(posterior, var_names="households", kind="stats", round_to=2)
 # ### Pictures of the assignments
 #
 # The *responsibility* of an expert for a household is $p(z_n = k \mid y_n, x_n)$. The bands show
-# one noise scale on either side of each expert's line. Below is the gate: it knows the income alone.
+# one noise scale on either side of each expert's line. Below is the gate, which sees the income
+# alone.
 
 # %%
 two_experts = LinearSegmentedColormap.from_list("two experts", [BLUE, "0.9", RED])
@@ -511,8 +521,7 @@ plt.show()
 # %% [markdown]
 # ## What to read next
 #
-# - `python -m pyromoe treatments` lists the treatments with their claims, and
-#   `print(TREATMENTS["leave_one_out"].description)` gives the formula, cost and source of one.
+# - `python -m pyromoe treatments` lists the treatments with their claims.
 # - `python -m pyromoe compare SPEC` sets treatments side by side, with the exact held-out
 #   $\log p(y \mid x)$ of each. The folder `examples` has specifications.
 # - Jang, Gu and Poole (2017) and Maddison, Mnih and Teh (2017) introduce the relaxation; Kool, van

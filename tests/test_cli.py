@@ -23,6 +23,7 @@ from pyromoe.inference.treatments import TREATMENTS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 METRICS = {
     "log_likelihood", "n", "parameters", "aic", "bic", "icl", "effective_experts", "restarts",
