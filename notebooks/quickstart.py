@@ -519,6 +519,16 @@ bottom.set(xlabel="household, ordered by responsibility", ylabel="draw")
 plt.show()
 
 # %% [markdown]
+# ArviZ's own plots take the same object. The number of households that an expert has differs from
+# draw to draw of z; the forest plot shows its interval.
+
+# %%
+az.plot_forest(posterior, var_names=["households"], combined=True)
+plt.gcf().set_size_inches(6.4, 2.6)
+plt.gca().set(xlabel="households, of those fitted", title="")
+plt.show()
+
+# %% [markdown]
 # ## What to read next
 #
 # - `python -m pyromoe treatments` lists the treatments with their claims.
