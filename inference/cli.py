@@ -6,9 +6,11 @@ Reading a spec, its data and the catalogue takes no torch, so that `--help`, `ch
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import json
+import os
 import sys
 from types import ModuleType
 from typing import Annotated, Any
@@ -38,7 +40,7 @@ app = typer.Typer(
 @app.command()
 def check(spec: SpecPath, set_: Settings = None) -> None:
     """Validate a spec and its data, and print every default."""
-    _without_torch()
+    _lightly()
     from pyromoe.inference.plan import make_plan
     from pyromoe.models.data import load
     from pyromoe.models.spec_file import read_spec, to_yaml
@@ -64,7 +66,7 @@ def treatments(
     name: Annotated[str | None, typer.Argument(help="One of them, with its formula.")] = None,
 ) -> None:
     """List the treatments of z, with what they claim."""
-    _without_torch()
+    _lightly()
     from pyromoe.inference.plan import find
     from pyromoe.inference.treatments import TREATMENTS
     from pyromoe.models.spec_file import SpecFile
@@ -92,6 +94,8 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command; every error is one line, and a code says of which kind."""
+    # Pydantic would look through every installed package for plugins, a tenth of a second.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         with terminal.terminable():
             code = _run()
@@ -132,8 +136,13 @@ class _Later(ModuleType):
         return getattr(importlib.import_module(self.__name__), name)
 
 
-def _without_torch() -> None:
-    """Let torch wait until something is asked of it; the catalogue only names it."""
+def _lightly() -> None:
+    """Prepare for a command that ends at once.
+
+    There is no garbage to collect, and torch waits until something is asked of it: the catalogue
+    only names it.
+    """
+    gc.disable()
     if "torch" not in sys.modules:
         later = _Later("torch")
         later.__spec__ = importlib.util.find_spec("torch")

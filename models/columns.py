@@ -76,9 +76,13 @@ def texts(rows: Rows, name: str) -> tuple[IntArray, tuple[str, ...]]:
     column = take(rows, name)
     if pa.types.is_floating(column.type):
         numbers(rows, name)
-    encoded = column.combine_chunks().dictionary_encode()
-    words = [_word(value) for value in encoded.dictionary.to_pylist()]
-    codes = _array(encoded.indices).astype(np.int64)
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        distinct, codes = np.unique(_array(column), return_inverse=True)
+        words = [_word(value) for value in distinct.tolist()]
+    else:
+        encoded = column.combine_chunks().dictionary_encode()
+        words = [_word(value) for value in encoded.dictionary.to_pylist()]
+        codes = _array(encoded.indices).astype(np.int64)
     # Different values can be the same word, such as 0.0 and -0.0.
     names = tuple(dict.fromkeys(words))
     place = {word: code for code, word in enumerate(names)}
