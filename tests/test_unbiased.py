@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from itertools import product
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 import torch
@@ -20,6 +21,8 @@ from problems import (
 
 from pyromoe.guides import Seeded, log_prob
 from pyromoe.inference.treatments import TREATMENTS, Treatment
+from pyromoe.models import log_joint
+from pyromoe.models.blend import Mix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -269,3 +272,29 @@ def test_gradients_of_one_draw_differ_between_draws() -> None:
     p = problem()
     draws = [gradient(TREATMENTS["reinforce"], p, "elbo", Seeded(s)) for s in range(10)]
     assert any(not torch.equal(draws[0], other) for other in draws[1:])
+
+
+@pytest.mark.parametrize("mix", get_args(Mix))
+def test_reinmax_is_the_trapezoid_rule_of_each_pair(mix: Mix) -> None:
+    """E[grad] = sum_{i<j} q_i q_j (e_i - e_j) . (f'(e_i) + f'(e_j)) / 2 (e_i - e_j)."""
+    p = problem(num_data=1, mix=mix)
+    gate = p.log_parts()[0].detach().requires_grad_()
+    logits = gate.log_softmax(-1)  # (1, K)
+    k = logits.shape[-1]
+    corners = torch.eye(k)[:, None].requires_grad_()  # (K, 1, K)
+    f = log_joint(p.model, p.x, p.y).likelihood(corners)
+    slopes = torch.autograd.grad(f.sum(), corners)[0][:, 0]  # (K, K), f'(e_i)
+    q = logits.detach().exp()[0]
+    expected = torch.zeros(k)
+    for i, j in product(range(k), repeat=2):
+        edge = torch.eye(k)[i] - torch.eye(k)[j]
+        trapezoid = (slopes[i] + slopes[j]) @ edge / 2
+        expected = expected + q[i] * q[j] / 2 * trapezoid * edge
+    total = torch.zeros(1, k)
+    for z in range(k):
+        noise = Replay(torch.tensor([[z]]))
+        joint = log_joint(p.model, p.x, p.y).with_prior(logits.detach())
+        treatment = TREATMENTS["reinmax"]
+        value, _ = treatment.objective(joint, logits, treatment.config(), None, noise)
+        total = total + q[z] * torch.autograd.grad(value, gate, retain_graph=True)[0]
+    torch.testing.assert_close(total[0], expected, rtol=0, atol=1e-10)

@@ -6,12 +6,14 @@ from typing import Any
 
 from pyromoe.inference.treatments import (
     enumerate,
+    expectation_maximisation,
     gumbel_softmax,
     jensen,
     leave_one_out,
     reinforce,
     reinforce_decaying_baseline,
     reinforce_neural_baseline,
+    reinmax,
     straight_through,
     straight_through_gumbel_softmax,
 )
@@ -21,6 +23,7 @@ TREATMENTS: dict[str, Treatment[Any]] = {
     t.name: t
     for t in (
         enumerate.TREATMENT,
+        expectation_maximisation.TREATMENT,
         jensen.TREATMENT,
         reinforce.TREATMENT,
         reinforce_decaying_baseline.TREATMENT,
@@ -29,5 +32,6 @@ TREATMENTS: dict[str, Treatment[Any]] = {
         gumbel_softmax.TREATMENT,
         straight_through_gumbel_softmax.TREATMENT,
         straight_through.TREATMENT,
+        reinmax.TREATMENT,
     )
 }
