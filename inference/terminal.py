@@ -63,6 +63,7 @@ def terminable() -> Iterator[None]:
     """Turn SIGTERM into an exception, so that nothing half-written is left behind."""
 
     def stop(number: int, frame: object) -> None:
+        fail("terminated; nothing was written")
         raise SystemExit(TERMINATED)
 
     before = signal.signal(signal.SIGTERM, stop)
