@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pyromoe.models.trace import Assign, log_probs, samples, trace_of
+from pyromoe.models.trace import Assign, log_density_of_weights, log_probs, samples, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,14 +100,7 @@ class LogJoint:
     @property
     def log_prior_of_weights(self) -> Tensor | float:
         """The log density of all other latent sites, a scalar."""
-        return sum(
-            (
-                node["fn"].log_prob(node["value"]).sum()
-                for node in samples(self.last)
-                if not node["is_observed"] and node["name"] != self.site
-            ),
-            0.0,
-        )
+        return log_density_of_weights(self.last, self.site)
 
     @property
     def last(self) -> Trace:

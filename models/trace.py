@@ -55,8 +55,8 @@ def logits_in(trace: Trace, site: str = "z") -> Tensor | None:
 
 
 def log_density_of_weights(trace: Trace, site: str = "z") -> Tensor | float:
-    """Return the log density of a guide's other latent sites, a scalar."""
-    nodes = (n for n in samples(trace) if n["name"] != site and not n["is_observed"])
+    """Return the log density of a model's or guide's latent sites other than z, a scalar."""
+    nodes = _of_weights(trace, site)
     return sum((n["fn"].log_prob(n["value"]).sum() for n in nodes), 0.0)
 
 
@@ -78,8 +78,7 @@ def latent_logits(
 
 def weights_in(trace: Trace, site: str = "z") -> Weights:
     """Return the values of a guide's latent sites other than z, by name."""
-    nodes = (n for n in samples(trace) if n["name"] != site and not n["is_observed"])
-    return {n["name"]: n["value"] for n in nodes}
+    return {n["name"]: n["value"] for n in _of_weights(trace, site)}
 
 
 def run_given(program: Program, weights: Weights, *args: Any) -> Any:
@@ -127,3 +126,7 @@ def samples(trace: Trace) -> list[Any]:
         for node in trace.nodes.values()
         if node["type"] == "sample" and type(node["fn"]).__name__ != "_Subsample"
     ]
+
+
+def _of_weights(trace: Trace, site: str) -> list[Any]:
+    return [n for n in samples(trace) if n["name"] != site and not n["is_observed"]]

@@ -407,12 +407,12 @@ def test_inspect_shows_the_experts(run: Callable[..., Result]) -> None:
 
 @pytest.mark.parametrize("damage", ["shape", "nan", "garbage", "missing"])
 def test_a_broken_run_is_named(run: Callable[..., Result], damage: str) -> None:
-    import safetensors.torch
+    from safetensors.torch import load as load_tensors, save as save_tensors
 
     write()
     run("fit", "spec.yaml", "--out", "run")
     path = Path("run/checkpoints/parameters.safetensors")
-    tensors = safetensors.torch.load(path.read_bytes())
+    tensors = load_tensors(path.read_bytes())
     name = "gate.bias_0"
     changed = {"shape": tensors[name][..., :1].clone(), "nan": tensors[name] * torch.nan}
     if damage == "garbage":
@@ -420,7 +420,7 @@ def test_a_broken_run_is_named(run: Callable[..., Result], damage: str) -> None:
     elif damage == "missing":
         path.unlink()
     else:
-        path.write_bytes(safetensors.torch.save({**tensors, name: changed[damage]}))
+        path.write_bytes(save_tensors({**tensors, name: changed[damage]}))
     result = run("predict", "run", "train.csv", "--out", "out.csv")
     assert result.code == 2
     assert "parameters.safetensors" in result.err
