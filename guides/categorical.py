@@ -28,3 +28,10 @@ def one_hot(z: torch.Tensor, num_classes: int, like: torch.Tensor) -> torch.Tens
 def kl_divergence(log_q: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
     """Return KL(q || p), (N,), in nats, of two categoricals, (N, K) each."""
     return expectation(log_q, (log_q - log_p).T)
+
+
+def gradient_only(logits: torch.Tensor) -> torch.Tensor:
+    """Return zeros that have the gradient of the logits, and none where these are -inf."""
+    possible = logits > -torch.inf
+    finite = torch.where(possible, logits, 0.0)
+    return finite - finite.detach()

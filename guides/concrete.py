@@ -35,3 +35,34 @@ def log_density(
     log_temperature = torch.as_tensor(temperature, dtype=log_z.dtype).log()
     constant = torch.lgamma(k) + (k - 1) * log_temperature
     return constant + torch.where(possible, shifted, 0.0).sum(-1) - k * normaliser
+
+
+def conditional_gumbel(logits: torch.Tensor, z: torch.Tensor, gumbel: torch.Tensor) -> torch.Tensor:
+    """Return perturbed logits, (..., N, K), whose largest is that of category z, (..., N).
+
+    Their law is that of logits + Gumbel noise given that z is the argmax; the gradient in the
+    logits holds z fixed. With E = exp(-gumbel) and normalised logits the largest is -log E_z,
+    and the others are -log(E_k / q_k + E_z). Maddison and Tarlow (2017); Tucker et al. (2017),
+    appendix C.
+    """
+    log_e = -gumbel  # log of standard exponentials
+    top = log_e.gather(-1, z[..., None])
+    possible = (logits > -torch.inf).expand_as(log_e)
+    others = -torch.logaddexp(log_e - torch.where(possible, logits, 0.0), top)
+    others = torch.where(possible, others, -torch.inf)
+    chosen = torch.nn.functional.one_hot(z, logits.shape[-1]).bool()
+    return torch.where(chosen, -top, others)
+
+
+def reparameterised(
+    slope: torch.Tensor, v: torch.Tensor, z: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Return slope . (d b / d logits - d b / d logits given z), (S, N, K), b = softmax(v / t).
+
+    v comes from `conditional_gumbel`. With E_k and E_z its exponentials, dv_k / d logit_k is 1 in
+    the first term and 1 - exp(v_k - v_z) in the second, so their difference is exp(v_k - v_z).
+    Tucker et al. (2017), appendix B.
+    """
+    b = (v / temperature).softmax(-1)
+    moved = b * (slope - (b * slope).sum(-1, keepdim=True)) / temperature
+    return moved * (v - v.gather(-1, z[..., None])).exp()

@@ -18,6 +18,10 @@ class Noise(Protocol):
         """Return standard Gumbel noise, (S, N, K), for logits, (N, K)."""
         ...
 
+    def normal(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:
+        """Return standard normal noise, (S, N, K), for logits, (N, K)."""
+        ...
+
 
 class Seeded:
     """Noise from a generator of its own; torch's global one is left alone.
@@ -42,3 +46,9 @@ class Seeded:
         exponential.exponential_(generator=self.generator)
         smallest = torch.finfo(logits.dtype).tiny
         return -exponential.clamp_min(smallest).log()
+
+    def normal(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:
+        """See `Noise.normal`."""
+        shape = (num_samples, *logits.shape)
+        normal = torch.empty(shape, dtype=logits.dtype, device=logits.device)
+        return normal.normal_(generator=self.generator)

@@ -34,6 +34,7 @@ GUIDES = {
     "marginal": "a guide without z",
     "jensen": "PriorGuide(model)",
     "elbo": "any other guide of z",
+    "iwae": "any guide of z",
 }
 """Which guide makes which objective."""
 
@@ -44,7 +45,8 @@ class Treatment_ELBO(ELBO):  # Pyro's own naming
     Used like any of Pyro's: `loss = Treatment_ELBO("leave_one_out")(model, guide)`, then
     `loss(x, y).backward()` and a step of a `torch.optim` optimiser on `loss.parameters()`. The
     guide decides the objective: without z the marginal, the gate itself (`PriorGuide`) the Jensen
-    bound, any other the ELBO. Losses are in nats, summed over the data, and are minimised.
+    bound, any other the ELBO; a treatment that weights several draws makes it the
+    importance-weighted bound instead. Losses are in nats, summed over the data, and are minimised.
 
     Args:
         treatment: a name in `TREATMENTS`, or a treatment.
@@ -69,7 +71,8 @@ class Treatment_ELBO(ELBO):  # Pyro's own naming
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Pyro's
         if isinstance(treatment, str) and treatment not in TREATMENTS:
-            raise InputError(f"unknown treatment {treatment!r}", remedy=f"one of {_names()}")
+            remedy = did_you_mean(treatment, TREATMENTS) or "`pyromoe treatments` lists them"
+            raise InputError(f"unknown treatment {treatment!r}", remedy=remedy)
         self.treatment = TREATMENTS[treatment] if isinstance(treatment, str) else treatment
         self._refuse_unknown(options)
         self.config = self.treatment.config(**options)
@@ -85,8 +88,8 @@ class Treatment_ELBO(ELBO):  # Pyro's own naming
         logits: Any = logits_in(trace, self.site)  # None only where the treatment takes it
         weights = weights_in(trace, self.site)
         joint = log_joint(model, *args, site=self.site, weights=weights, **kwargs)
-        objective = "marginal" if logits is None else getattr(guide, "objective", "elbo")
-        self._check(objective, model)
+        objective = self._objective(guide, logits)
+        self._check(objective, guide, model)
         if logits is not None and objective == "jensen":
             # q is p: differentiating log p(z) again would add noise of mean zero.
             joint = joint.with_prior(logits.detach())
@@ -136,7 +139,14 @@ class Treatment_ELBO(ELBO):  # Pyro's own naming
             remedy=f"use {', '.join(t.name for t in others if objective in t.objectives)}",
         )
 
-    def _check(self, objective: str, model: Program) -> None:
+    def _objective(self, guide: Program, logits: torch.Tensor | None) -> str:
+        if logits is None:
+            return "marginal"
+        if "iwae" in self.treatment.objectives:
+            return "iwae"
+        return getattr(guide, "objective", "elbo")
+
+    def _check(self, objective: str, guide: Program, model: Program) -> None:
         if objective not in self.treatment.objectives:
             valid = "; ".join(f"{o} ({GUIDES[o]})" for o in self.treatment.objectives)
             raise InputError(
@@ -144,13 +154,15 @@ class Treatment_ELBO(ELBO):  # Pyro's own naming
                 f"which {GUIDES[objective]} makes",
                 remedy=f"valid here: {valid}",
             )
+        if self.treatment.needs_own_guide and getattr(guide, "objective", "") == "jensen":
+            raise InputError(
+                f"treatment {self.treatment.name!r} trains the guide apart from the model, and "
+                "here the guide is the model's own gate",
+                remedy="use AmortisedGuide(model)",
+            )
         if self.treatment.hard and getattr(model, "mix", None) == "likelihoods":
             raise InputError(
                 f"treatment {self.treatment.name!r} with mix 'likelihoods' inflates gradients "
                 "exponentially in the gap of two log-likelihoods",
                 remedy="use mix 'log_likelihoods' or 'parameters'",
             )
-
-
-def _names() -> str:
-    return ", ".join(TREATMENTS)

@@ -25,8 +25,15 @@ GUIDES: dict[ObjectiveName, tuple[Latent, ...]] = {
     "marginal": (),
     "jensen": ("prior",),
     "elbo": ("amortised", "posterior"),
+    "iwae": ("prior", "amortised", "posterior"),
 }
 """The guides of z that make each objective, the default first; none where z is summed out."""
+
+
+def guides(treatment: Treatment[Any], objective: ObjectiveName) -> tuple[Latent, ...]:
+    """Return the guides of z with which a treatment can estimate an objective."""
+    apart = treatment.needs_own_guide
+    return tuple(g for g in GUIDES[objective] if not (apart and g == "prior"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ def with_treatment(file: SpecFile, name: str) -> SpecFile:
     own = spec.treatment if spec.treatment.name == name else type(spec.treatment)(name=name)
     fits = spec.objective in treatment.objectives
     objective = spec.objective if fits else treatment.objectives[0]
-    keeps = objective is not None and spec.guide.z in GUIDES[objective]
+    keeps = objective is not None and spec.guide.z in guides(treatment, objective)
     guide = spec.guide.model_copy(update={"z": spec.guide.z if keeps else None})
     update = {"treatment": own, "objective": objective, "guide": guide}
     return dataclasses.replace(file, spec=spec.model_copy(update=update))
@@ -107,14 +114,13 @@ def with_treatment(file: SpecFile, name: str) -> SpecFile:
 def find(file: SpecFile, name: str, field: str) -> Treatment[Any]:
     """Return a treatment by its name, or an error at the given field."""
     if name not in TREATMENTS:
-        near = did_you_mean(name, TREATMENTS)
-        remedy = f"{near} choose one of: {', '.join(TREATMENTS)}".strip()
+        remedy = did_you_mean(name, TREATMENTS) or "`pyromoe treatments` lists them"
         raise file.error(field, f"unknown treatment {quoted(name)}", remedy)
     return TREATMENTS[name]
 
 
 def _latent(file: SpecFile, treatment: Treatment[Any], objective: ObjectiveName) -> Latent | None:
-    asked, possible = file.spec.guide.z, GUIDES[objective]
+    asked, possible = file.spec.guide.z, guides(treatment, objective)
     if asked is None:
         return possible[0] if possible else None
     if asked not in possible:
@@ -124,7 +130,7 @@ def _latent(file: SpecFile, treatment: Treatment[Any], objective: ObjectiveName)
 
 
 def _valid(treatment: Treatment[Any]) -> str:
-    pairs = [(o, g) for o in treatment.objectives for g in GUIDES[o] or (None,)]
+    pairs = [(o, g) for o in treatment.objectives for g in guides(treatment, o) or (None,)]
     return ", ".join(f"{o} with {f'guide {g}' if g else 'no guide of z'}" for o, g in pairs)
 
 

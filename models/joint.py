@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pyromoe.models.trace import Assign, log_density_of_weights, log_probs, samples, trace_of
+from pyromoe.models.trace import (
+    Assign,
+    latent_logits,
+    log_density_of_weights,
+    log_probs,
+    samples,
+    trace_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +40,7 @@ class LogJoint:
     Args:
         run: runs the program and returns its trace, with z set to the argument.
         features: returns each datum as the input of a network, (N, F), for learned baselines.
+        gate: returns log p(z = k | x), (N, K), without running what comes after z.
         site: the name of the latent site.
         fixed_prior: used for log p(z | x), (N, K), instead of the program's own.
     """
@@ -41,10 +49,11 @@ class LogJoint:
         self,
         run: Callable[[Tensor | None], Trace],
         features: Callable[[], Tensor],
+        gate: Callable[[], Tensor],
         site: str = "z",
         fixed_prior: Tensor | None = None,
     ) -> None:
-        self.run, self.features, self.site = run, features, site
+        self.run, self.features, self.gate, self.site = run, features, gate, site
         self.fixed_prior = fixed_prior
         self._last: Trace | None = None
 
@@ -86,10 +95,12 @@ class LogJoint:
 
     @property
     def log_prior(self) -> Tensor:
-        """Log p(z = k | x), (N, K), normalised."""
+        """Log p(z = k | x), (N, K), normalised; asking for it evaluates no expert."""
         if self.fixed_prior is not None:
             return self.fixed_prior
-        return log_probs(self.last.nodes[self.site]["fn"])
+        if self._last is None:
+            return self.gate()
+        return log_probs(self._last.nodes[self.site]["fn"])
 
     @property
     def scale(self) -> float | Tensor:
@@ -109,7 +120,7 @@ class LogJoint:
 
     def with_prior(self, log_prior: Tensor) -> LogJoint:
         """Return the same with log p(z | x), (N, K), held at the given values."""
-        return LogJoint(self.run, self.features, self.site, log_prior)
+        return LogJoint(self.run, self.features, self.gate, self.site, log_prior)
 
     def _run(self, z: Tensor | None) -> Trace:
         self._last = self.run(z)
@@ -144,7 +155,10 @@ def log_joint(
     def features() -> Tensor:
         return getattr(program, "features", _side_by_side)(*args)
 
-    return LogJoint(run, features, site)
+    def gate() -> Tensor:
+        return latent_logits(program, *args, site=site, weights=weights, **kwargs)
+
+    return LogJoint(run, features, gate, site)
 
 
 def _masked_log_prob(node: Any) -> Tensor:

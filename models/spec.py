@@ -65,7 +65,7 @@ class Spec(Section):
     gate: Annotated[Gate, Field(description="The gate.")] = Gate()
     priors: Annotated[Priors, Field(description="Priors on the weights.")] = Priors()
     objective: Annotated[
-        Literal["marginal", "jensen", "elbo"] | None,
+        Literal["marginal", "jensen", "elbo", "iwae"] | None,
         Field(description="What is maximised; left out: what the treatment estimates first."),
     ] = None
     guide: Annotated[Guide, Field(description="Approximation to the posterior.")] = Guide()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyromoe.guides import one_hot
-from pyromoe.guides.categorical import kl_divergence
+from pyromoe.guides.categorical import gradient_only, kl_divergence
 from pyromoe.inference.treatments.treatment import Treatment
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ class Config:
 
 def softmax_at(m: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     """Return zeros, (S, N, K), with the derivative of softmax at m: diag(m) - m m^T."""
-    moved = logits - logits.detach()
-    moved = moved.where(logits > float("-inf"), 0.0)
-    m = m.detach()
+    moved, m = gradient_only(logits), m.detach()
     return m * (moved - (m * moved).sum(-1, keepdim=True))
 
 
