@@ -16,7 +16,7 @@ from pyromoe.models import MixtureOfExperts
 from pyromoe.models.likelihoods import Normal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -95,7 +95,7 @@ def problem(
     return Problem(model, guide, x, y)
 
 
-def flat_gradient(value: Tensor, parameters: list[Tensor]) -> Tensor:
+def flat_gradient(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """The gradient in all parameters, flattened, (P,)."""
     gradients = torch.autograd.grad(value, parameters, allow_unused=True, retain_graph=True)
     pairs = zip(gradients, parameters, strict=True)
@@ -191,7 +191,7 @@ def outcomes(run: Callable[[Any], T], noise: type[Replay] = Replay) -> Iterator[
                 waiting.append(((*draws, z.reshape(more.shape)), probability * here))
 
 
-def small(treatment: Treatment[Any]) -> dict[str, int]:
+def small(treatment: Treatment[Any]) -> dict[str, Any]:
     """Options that keep the number of outcomes small: at most two of everything counted."""
     config = treatment.config()
     counts = [f.name for f in fields(config) if f.name.startswith("num_")]

@@ -189,7 +189,7 @@ def test_the_config_refuses_nonsense(name: str, field: str, value: Any) -> None:
 def test_every_field_changes_something(name: str) -> None:
     """No knob is dead: the course of three steps depends on every field."""
     objective = TREATMENTS[name].objectives[0]
-    other = {int: lambda v: v + 1, float: lambda v: v / 2 or 0.5}
+    other: dict[Any, Any] = {int: lambda v: v + 1, float: lambda v: v / 2 or 0.5}
     for field, kind in fields(TREATMENTS[name]).items():
         value = getattr(TREATMENTS[name].config(), field)
         choice = [v for v in get_args(kind) if v != value]

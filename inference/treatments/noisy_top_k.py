@@ -29,7 +29,7 @@ class Config:
     """c, experts kept for each datum; sigma, of the noise; lambda, the weight of the balance."""
 
     num_evaluated: int = 2
-    standard_deviation: float = 0.5
+    standard_deviation: float = 0.1
     balance: float = 0.01
 
     def __post_init__(self) -> None:
