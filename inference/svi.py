@@ -106,20 +106,26 @@ def as_file(spec: Spec | SpecFile | Path | str) -> SpecFile:
     return spec if isinstance(spec, SpecFile) else SpecFile(spec)
 
 
+def seeds_of(spec: Spec, number: int) -> tuple[int, int, int]:
+    """Return the seeds of a start: of its first values, its noise and the order of its rows."""
+    first, noise, order = np.random.SeedSequence([spec.seed, number]).generate_state(3, np.uint64)
+    return int(first >> 1), int(noise >> 1), int(order >> 1)
+
+
 def _restart(
     plan: Plan, data: Data, number: int, budget: Budget, report: Callable[[float, str], None]
 ) -> Restart:
     """Return one fit from one start."""
-    seeds = np.random.SeedSequence([plan.spec.seed, number]).generate_state(3, np.uint64) >> 1
-    generator = torch.Generator().manual_seed(int(seeds[0]))
+    seeds = seeds_of(plan.spec, number)
+    generator = torch.Generator().manual_seed(seeds[0])
     model, guide = build(plan.spec, plan.latent, data.encoding, generator)
-    elbo = Treatment_ELBO(plan.treatment, noise=Seeded(int(seeds[1])))
+    elbo = Treatment_ELBO(plan.treatment, noise=Seeded(seeds[1]))
     elbo.config = plan.config
     restart = Restart(number, model, guide)
     started = time.perf_counter()
     try:
         loop = _Loop(plan, data, elbo, restart, budget, report)
-        loop.run(torch.Generator().manual_seed(int(seeds[2])))
+        loop.run(torch.Generator().manual_seed(seeds[2]))
         restart.log_likelihood = loop.log_likelihood()
         restart.score = restart.log_likelihood + loop.log_prior()
     except NumericalError as error:
