@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/.ready
 
-.PHONY: demo test test-fast check notebooks bench clean
+.PHONY: demo test test-fast check notebooks catalogue bench clean
 
 demo: $(STAMP)  ## compare treatments of z on handwritten digits
 	$(BIN)/pyromoe compare examples/digits.yaml
@@ -23,6 +23,9 @@ check: $(STAMP)  ## lint, format and types
 
 notebooks: $(STAMP)  ## write the notebooks anew from their Python halves
 	$(BIN)/jupytext --to ipynb notebooks/*.py
+
+catalogue: $(STAMP)  ## write docs/catalogue.md from the table of treatments
+	$(BIN)/python docs/catalogue.py
 
 bench: $(STAMP)  ## the figures of the documentation
 	$(BIN)/python benchmarks/digits_folds.py

@@ -11,41 +11,33 @@ TOLERABLE = 0.1
 """A relative bias that more steps do not mend, and that is still put up with."""
 ALIKE = 1.5
 """Timings so close to each other are taken to be level."""
-OBJECTIVES = {
-    "marginal": "log p(y | x)",
-    "jensen": "the Jensen bound",
-    "elbo": "the ELBO",
-    "iwae": "the importance-weighted bound",
-}
 
 
-def recommendation(rows: Sequence[dict[str, Any]], target: str, own: str) -> str:
+def recommendation(rows: Sequence[dict[str, Any]], own: str) -> str:
     """Return which treatment has the least error for its cost, among those of little bias.
 
     Args:
         rows: of the lab.
-        target: the objective that the errors are measured against.
         own: the treatment that the spec names.
     """
     part, candidates = _deciding(rows)
     if not candidates:
         return "There is nothing to choose: no gradient was measured."
-    aim = OBJECTIVES[target]
-    near = [r for r in candidates if r["target_bias"] <= TOLERABLE]
+    near = [r for r in candidates if r["total_bias"] <= TOLERABLE]
     if not near:
-        best = min(candidates, key=lambda r: float(r["target_bias"]))
+        best = min(candidates, key=lambda r: float(r["total_bias"]))
         return (
-            f"Take {best['treatment']} with care: of the treatments measured its {part}'s gradient "
-            f"is the least biased for {aim}, and still {best['target_bias']:.0%} off."
+            f"Take {best['treatment']} with care: of the treatments measured its gradient of the "
+            f"{part} is the least biased for log p(y | x), and still {best['total_bias']:.0%} off."
         )
     least = min(float(r["error_times_seconds"]) for r in near)
     level = [r for r in near if r["error_times_seconds"] <= ALIKE * least]
     best = next((r for r in level if r["treatment"] == own), level[0])
     verb = "Keep" if best["treatment"] == own else "Take"
     said = (
-        f"{verb} {best['treatment']}: at the fitted parameters its {part}'s gradient has the least "
-        f"squared error times seconds, on this machine, of the {len(near)} treatments whose bias "
-        f"for {aim} is at most {TOLERABLE:.0%}"
+        f"{verb} {best['treatment']}: at the fitted parameters its gradient of the {part} has the "
+        f"least squared error times seconds, on this machine, of the {len(near)} treatments whose "
+        f"bias for log p(y | x) is at most {TOLERABLE:.0%}"
     )
     others = [r["treatment"] for r in level if r is not best]
     if others:
@@ -64,7 +56,7 @@ def recommendation(rows: Sequence[dict[str, Any]], target: str, own: str) -> str
 
 
 def _bias(row: dict[str, Any]) -> str:
-    bias = float(row["target_bias"])
+    bias = float(row["total_bias"])
     return "without bias" if bias == 0 else f"at a bias of {max(bias, 0.01):.0%}"
 
 

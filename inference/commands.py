@@ -48,7 +48,8 @@ def fit(
 def compare(
     spec: SpecPath,
     treatments: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Names; else those of compare.treatments.")
+        str | None,
+        typer.Option(metavar="A,B", help="Names, or all; else those of compare.treatments."),
     ] = None,
     seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="Seeds of the fits.")] = None,
     set_: Settings = None,

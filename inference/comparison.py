@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyromoe.inference.plan import make_plan, with_treatment
+from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
 from pyromoe.inference.result import to_tensors
 from pyromoe.inference.svi import NumericalError, as_file, fit
 from pyromoe.models.data import Data, from_table, load
@@ -90,7 +90,8 @@ def compare(
     Args:
         spec: a spec, or the path of one.
         table: columns in place of the spec's file; see `fit`.
-        treatments: names; those of `compare.treatments` where it is None.
+        treatments: names, or ["all"] for every one that the spec allows; those of
+            `compare.treatments` where it is None.
         seeds: those of `compare.seeds` where it is None.
         budget: for each start of each fit, in place of the spec's epochs.
         progress: called with the share that is done and what is being done.
@@ -101,6 +102,8 @@ def compare(
     """
     file = as_file(spec)
     names = list(treatments if treatments is not None else file.spec.compare.treatments)
+    if names == ["all"]:
+        names = list(plans_of_all(file)[0])
     files = [with_treatment(file, name) for name in names]
     for each in files:
         make_plan(each)

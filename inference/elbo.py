@@ -90,9 +90,10 @@ class Treatment_ELBO(ELBO):  # Pyro's own naming
         joint = log_joint(model, *args, site=self.site, weights=weights, **kwargs)
         objective = self._objective(guide, logits)
         self._check(objective, guide, model)
-        if logits is not None and objective == "jensen":
-            # q is p: differentiating log p(z) again would add noise of mean zero.
-            joint = joint.with_prior(logits.detach())
+        if logits is not None and getattr(guide, "objective", "") == "jensen":
+            # q is p: differentiating log p(z) again would add noise of mean zero to the Jensen
+            # bound. The importance-weighted one runs through both.
+            joint = joint.with_prior(logits.detach() if objective == "jensen" else logits)
         if self.state is UNSET:
             self.state = self.treatment.init(self.config, joint, logits, self.noise)
         try:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pyromoe.inference import terminal
+from pyromoe.inference.advice import TOLERABLE
 from pyromoe.inference.options import Out, Overwrite, Settings  # noqa: TC001  # typer reads them
 
 
@@ -46,9 +47,8 @@ def gradients(
     with new_directory(target, overwrite=overwrite) as folder:
         with terminal.progress() as report:
             found = run(source, treatments=names, draws=draws, progress=report)
-        summary = {"recommendation": found.recommendation, "target": found.target}
-        rest = {"skipped": found.skipped, "rows": found.rows}
-        write_json(folder / "gradients.json", summary | rest)
+        summary = {"recommendation": found.recommendation, "skipped": found.skipped}
+        write_json(folder / "gradients.json", summary | {"rows": found.rows})
         write_csv(folder / "gradients.csv", found.rows)
         figure = gradients_figure(found.rows, _part(found.rows))
         (folder / "gradients.svg").write_bytes(to_svg(figure))
@@ -64,6 +64,12 @@ def gradients(
 def _part(rows: list[dict[str, Any]]) -> str:
     """Return the part to show: the gate, unless nothing of it is trained."""
     return "gate" if any(r["parameters"] == "gate" for r in rows) else "experts"
+
+
+def _rank(row: dict[str, Any]) -> tuple[bool, float]:
+    if row["error_times_cost"] is None:
+        return True, float("inf")
+    return row["total_bias"] > TOLERABLE, row["error_times_cost"]
 
 
 def _show(rows: list[dict[str, Any]], skipped: dict[str, str]) -> None:
@@ -83,12 +89,11 @@ def _show(rows: list[dict[str, Any]], skipped: dict[str, str]) -> None:
     }
     part = _part(rows)
     chosen = [r for r in rows if r["at"] == "fitted" and r["parameters"] == part]
-    missing = float("inf")
-    chosen.sort(key=lambda r: missing if r["error_times_cost"] is None else r["error_times_cost"])
+    chosen.sort(key=_rank)
     terminal.table(list(columns.values()), [[row.get(n) for n in columns] for row in chosen])
     terminal.out.print(
-        f"\nGradient of the {part} at the fitted parameters, relative to the exact one, least "
-        "error x cost first.\n"
+        f"\nGradient of the {part} at the fitted parameters, relative to the exact one; those "
+        f"within {TOLERABLE:.0%} of that of log p(y|x) first,\nthen by error x cost.\n"
         "bias of objective: its exact gradient against that of log p(y|x); bias of estimator: the "
         "mean draw against\nthe objective's exact gradient, with its floor: what the draws leave "
         "even without a bias\nerror x cost: squared error of a step, the batch's own noise "

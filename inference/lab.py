@@ -24,11 +24,10 @@ from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.exact import exact_treatment
 from pyromoe.inference.moments import MEASURES, Moments
 from pyromoe.inference.parts import Parts
-from pyromoe.inference.plan import make_plan, with_treatment
+from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
 from pyromoe.inference.result import Fit, to_tensors
 from pyromoe.inference.store import load_fit
 from pyromoe.inference.svi import as_file, fit, one_thread, seeds_of
-from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError
 from pyromoe.models.data import Data, from_table, load
 from pyromoe.models.spec_file import SpecFile, read_spec
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from pyromoe.inference.parts import Part
     from pyromoe.inference.plan import Plan
     from pyromoe.inference.treatments import Treatment
-    from pyromoe.inference.treatments.treatment import ObjectiveName
     from pyromoe.models import Spec
 
 LEARNING_STEPS = 300
@@ -62,13 +60,11 @@ class Gradients:
             `gradients.json`; relative measures are multiples of the exact gradient's length.
         recommendation: one sentence, with its reason.
         skipped: treatments that the model does not allow, with the reason.
-        target: the objective that `error` is measured against.
     """
 
     rows: list[dict[str, Any]]
     recommendation: str
     skipped: dict[str, str]
-    target: str
 
 
 def gradients(
@@ -97,15 +93,12 @@ def gradients(
     if draws < 2:
         raise InputError(f"draws must be at least 2, not {draws}", remedy="the default is 200")
     report = progress or (lambda done, text: None)
-    fitted = _read(spec)
-    file = SpecFile(fitted.spec) if fitted is not None else as_file(_not_a_fit(spec))
+    file, fitted = _read(spec)
     plans, skipped = _plans(file, treatments)
     data = load(file) if table is None else from_table(file.spec, table)
+    share = 0.2 if fitted is None else 0.0
     if fitted is None:
-        share = 0.2
         fitted = fit(file, data=data, progress=lambda d, text: report(share * d, f"fit: {text}"))
-    else:
-        share = 0.0
     lab = _Lab(file, data, fitted, draws)
     rows: list[dict[str, Any]] = []
     with one_thread():
@@ -113,39 +106,25 @@ def gradients(
         for i, (at, plan) in enumerate(work):
             report(share + (1 - share) * i / len(work), f"{at}: {plan.treatment.name}")
             rows += lab.measure(plan, at)
-    own = make_plan(file)
-    target = file.spec.objective or "marginal"
-    return Gradients(rows, recommendation(rows, target, own.treatment.name), skipped, target)
+    return Gradients(rows, recommendation(rows, make_plan(file).treatment.name), skipped)
 
 
-def _read(spec: object) -> Fit | None:
-    """Return the fit that is given, or that a run directory holds; None for a spec."""
+def _read(spec: Spec | SpecFile | Path | str | Fit) -> tuple[SpecFile, Fit | None]:
+    """Return the spec, and the fit that is given or that a run directory holds."""
     if isinstance(spec, Fit):
-        return spec
+        return SpecFile(spec.spec), spec
     if isinstance(spec, (str, Path)) and Path(spec).is_dir():
         fitted = load_fit(Path(spec))
-        # Paths in a spec are relative to it.
-        fitted.spec = read_spec(Path(spec) / "spec.yaml").spec
-        return fitted
-    return None
-
-
-def _not_a_fit(spec: Any) -> Spec | SpecFile | Path | str:
-    chosen: Spec | SpecFile | Path | str = spec
-    return chosen
+        return read_spec(Path(spec) / "spec.yaml"), fitted
+    return as_file(spec), None
 
 
 def _plans(file: SpecFile, names: Sequence[str] | None) -> tuple[list[Plan], dict[str, str]]:
     """Return the plan of each treatment, and why others are left out of "all of them"."""
     if names is not None:
         return [make_plan(with_treatment(file, name)) for name in names], {}
-    plans, skipped = [], {}
-    for name in TREATMENTS:
-        try:
-            plans.append(make_plan(with_treatment(file, name)))
-        except InputError as error:
-            skipped[name] = error.what
-    return plans, skipped
+    plans, skipped = plans_of_all(file)
+    return list(plans.values()), skipped
 
 
 class _Lab:
@@ -153,7 +132,6 @@ class _Lab:
 
     def __init__(self, file: SpecFile, data: Data, fitted: Fit, draws: int) -> None:
         self.file, self.data, self.fitted, self.draws = file, data, fitted, draws
-        self.target: ObjectiveName = file.spec.objective or "marginal"
         self.x, self.y = to_tensors(data.train, file.spec)
         n, size = len(self.x), file.spec.fit.batch_size
         self.size = n if size == "full" else min(size, n)
@@ -168,7 +146,7 @@ class _Lab:
     def place(self, at: At) -> _Place:
         """Return a typical batch: of many, the one whose exact gradient has the usual length."""
         if at not in self.places:
-            plan = self.plan_of("marginal")
+            plan = make_plan(with_treatment(self.file, "enumerate", "marginal"))
             parts, elbo = self.parts(plan, at), self.elbo(plan.treatment, plan.config)
             batches = [self.batch() for _ in range(BATCHES if self.size < len(self.x) else 1)]
             found = [parts.gradient(elbo, rows) for rows in batches]
@@ -188,15 +166,14 @@ class _Lab:
         treatment, objective = plan.treatment, plan.objective
         config = plan.config_at(0.0 if at == "initial" else 1.0)
         place, exact = self.place(at), self.exact(plan, at, config)
-        target = exact if objective == self.target else self.exact(self.plan_of(self.target), at)
         found, seconds = self.draw(plan, at, config, exact or place.marginal)
         evaluations = treatment.evaluations(config, plan.spec.experts.number)
         for part, moments in found.items():
             own = None if exact is None else exact[part]
-            aim = (target or {}).get(part, own)
+            aim = place.marginal.get(part)
             row: dict[str, Any] = {"treatment": treatment.name, "objective": objective, "at": at}
             row |= {"parameters": part, "unbiased": treatment.unbiased, "evaluations": evaluations}
-            row["objective_bias"] = _gap(own, place.marginal.get(part))
+            row["objective_bias"] = _gap(own, aim)
             row |= dict.fromkeys(MEASURES) if own is None else moments.measures()
             row["batch_std"] = _ratio(place.spread.get(part), own)
             row |= _error(moments, aim, own if treatment.unbiased else None)
@@ -242,17 +219,6 @@ class _Lab:
             )
             self.known[key] = gradient
         return self.known[key]
-
-    def plan_of(self, objective: ObjectiveName) -> Plan:
-        """Return the plan of an objective under the spec's guide, where that makes it."""
-        own = make_plan(self.file)
-        if own.objective == objective:
-            return own
-        name = "jensen" if objective == "jensen" else "enumerate"
-        spec = with_treatment(self.file, name).spec
-        guide = spec.guide.model_copy(update={"z": None})
-        update = {"objective": objective, "guide": guide}
-        return make_plan(SpecFile(spec.model_copy(update=update)))
 
     def parts(self, plan: Plan, at: At) -> Parts:
         """Return model and guide at the start of a fit, or with the fitted values."""
@@ -305,20 +271,20 @@ def _gap(found: Tensor | None, exact: Tensor | None) -> float | None:
 
 
 def _error(moments: Moments, aim: Tensor | None, own: Tensor | None) -> dict[str, float | None]:
-    """Return bias and root mean squared error of one call for the target's gradient.
+    """Return bias and root mean squared error of one call for the gradient of log p(y | x).
 
     Args:
         moments: of the draws.
-        aim: the target's gradient.
+        aim: the marginal's gradient.
         own: the exact mean of the draws, where it is known; otherwise what R draws leave possible
             counts as bias.
     """
     if not _there(aim):
-        return {"target_bias": None, "error": None}
+        return {"total_bias": None, "error": None}
     length = float(aim.norm())
     if own is not None:
         bias = float((own - aim).norm())
     else:
         bias = math.sqrt(max(0.0, moments.squared_bias(aim)[2]))
     error = math.sqrt(bias**2 + moments.variance)
-    return {"target_bias": bias / length, "error": error / length}
+    return {"total_bias": bias / length, "error": error / length}

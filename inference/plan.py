@@ -10,7 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pyromoe.inference.schedule import Schedule
 from pyromoe.inference.treatments import TREATMENTS, Treatment
-from pyromoe.models.errors import did_you_mean, listed, quoted
+from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
 from pyromoe.models.spec_errors import MUST
 
 if TYPE_CHECKING:
@@ -94,21 +94,37 @@ def make_plan(file: SpecFile) -> Plan:
     return Plan(spec, treatment, config, schedules, objective, latent)
 
 
-def with_treatment(file: SpecFile, name: str) -> SpecFile:
+def with_treatment(file: SpecFile, name: str, objective: ObjectiveName | None = None) -> SpecFile:
     """Return the spec with another treatment, for a comparison.
 
     The spec's objective and guide are kept where the treatment can estimate them, and otherwise
     become its own; options are kept for the treatment that the spec names itself.
+
+    Args:
+        file: the spec.
+        name: of the treatment.
+        objective: in place of the spec's.
     """
     spec = file.spec
     treatment = find(file, name, "compare.treatments")
     own = spec.treatment if spec.treatment.name == name else type(spec.treatment)(name=name)
-    fits = spec.objective in treatment.objectives
-    objective = spec.objective if fits else treatment.objectives[0]
-    keeps = objective is not None and spec.guide.z in guides(treatment, objective)
+    wanted = objective or spec.objective
+    chosen = wanted if wanted in treatment.objectives else treatment.objectives[0]
+    keeps = wanted is not None and spec.guide.z in guides(treatment, chosen)
     guide = spec.guide.model_copy(update={"z": spec.guide.z if keeps else None})
-    update = {"treatment": own, "objective": objective, "guide": guide}
+    update = {"treatment": own, "objective": chosen, "guide": guide}
     return dataclasses.replace(file, spec=spec.model_copy(update=update))
+
+
+def plans_of_all(file: SpecFile) -> tuple[dict[str, Plan], dict[str, str]]:
+    """Return a plan for every treatment that the spec allows, and why it refuses the others."""
+    plans, refused = {}, {}
+    for name in TREATMENTS:
+        try:
+            plans[name] = make_plan(with_treatment(file, name))
+        except InputError as error:
+            refused[name] = error.what
+    return plans, refused
 
 
 def find(file: SpecFile, name: str, field: str) -> Treatment[Any]:

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = {"marginal": "#0072B2", "jensen": "#E69F00", "elbo": "#009E73", "iwae": "#CC79A7"}
-SMALLEST = 1e-3
-"""Relative bias and noise below this are drawn at it."""
-LARGEST = 1e3
-"""And above this, at this."""
+SMALLEST, LARGEST = 0.01, 30.0
+"""Relative bias and noise beyond these are drawn at them."""
+TICKS = {0.01: "0.01\nor less", 0.1: "0.1", 1.0: "1", 10.0: "10", 30.0: "30\nor more"}
 
 
 def plot_gradients(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
@@ -44,6 +43,9 @@ def plot_gradients(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
         axes.annotate(str(number), (x, y), offset, textcoords="offset points", fontsize=7,
                       ha="center", va="center")  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="relative standard deviation of one call")
+    axes.set(xlim=(SMALLEST / 1.6, LARGEST * 1.6), ylim=(SMALLEST / 1.6, LARGEST * 1.6))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(list(TICKS), list(TICKS.values()), fontsize=8)
     axes.set_ylabel("relative bias for the treatment's own objective")
     axes.grid(visible=True, which="major", linewidth=0.4, alpha=0.5)
     return axes

@@ -74,7 +74,7 @@ class Compare(Section):
             "straight_through_gumbel_softmax",
         ],
         min_length=1,
-        description="Names of treatments.",
+        description="Names of treatments, or [all].",
     )
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Distinct] = Field(
         default=[0], min_length=1, description="Every treatment is fitted once with each seed."

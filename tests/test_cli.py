@@ -226,6 +226,60 @@ def test_bad_data_is_refused(
     refused(run(command, "spec.yaml"), *texts)
 
 
+MEASURE = {
+    "treatment", "objective", "evaluations", "objective_bias", "estimator_bias",
+    "estimator_bias_mc_floor", "relative_std", "cosine", "slope", "seconds_per_call",
+}  # fmt: skip
+
+
+def test_gradients_measures_a_spec_and_a_run(run: Callable[..., Result]) -> None:
+    write()
+    names = "enumerate,leave_one_out,picked_component"
+    args = ("--treatments", names, "--draws", 30)
+    of_spec = run("gradients", "spec.yaml", *args, "--out", "one")
+    assert of_spec.code == 0
+    assert run("fit", "spec.yaml", "--out", "fitted").code == 0
+    of_run = run("gradients", "fitted", *args, "--out", "two")
+    assert of_run.code == 0
+    for result in (of_spec, of_run):
+        assert all(name in result.out for name in names.split(","))
+        assert "\nTake " in result.out or "\nKeep " in result.out
+    found = [json.loads(Path(f"{o}/gradients.json").read_text()) for o in ("one", "two")]
+    for each in found:
+        assert all(set(row) >= MEASURE for row in each["rows"])
+        assert each["recommendation"]
+    timed = {"seconds_per_call", "error_times_seconds"}
+    one, two = ([{n: r[n] for n in r if n not in timed} for r in f["rows"]] for f in found)
+    assert one == two  # a run holds the parameters that fitting its spec gives
+    assert {p.name for p in Path("one").iterdir()} == {
+        "gradients.json", "gradients.csv", "gradients.svg",
+    }  # fmt: skip
+    assert run("gradients", "spec.yaml", *args, "--out", "one").code == 2
+    assert run("gradients", "spec.yaml", *args, "--out", "one", "--overwrite").code == 0
+
+
+def test_gradients_refuses_what_it_cannot_measure(run: Callable[..., Result]) -> None:
+    write()
+    refused(run("gradients", "spec.yaml", "--treatments", "enumrate"), "unknown", "'enumerate'")
+    refused(run("gradients", "spec.yaml", "--draws", "1"), "--draws")
+    refused(run("gradients", "nowhere"), "nowhere", "no such file")
+    Path("empty").mkdir()
+    for args, text in (([], "run directory"), (["--set", "seed=1"], "--set")):
+        result = run("gradients", "empty", *args)
+        assert result.code == 2
+        assert text in result.err
+    assert left_behind() == {"empty"}
+
+
+def test_compare_takes_all_treatments(run: Callable[..., Result]) -> None:
+    write()
+    assert run("compare", "spec.yaml", "--treatments", "all", "--budget", "steps=2").code == 0
+    (folder,) = Path("runs").iterdir()
+    seen = json.loads((folder / "comparison.json").read_text())["rows"]
+    assert [row["treatment"] for row in seen] == list(TREATMENTS)
+    assert all(row["test_log_likelihood"] is not None for row in seen)
+
+
 @pytest.mark.parametrize("text", ["", "x,w,colour,y\n", "x,w,colour,y\n1,2,red,3\n"])
 def test_too_few_rows_are_refused(run: Callable[..., Result], text: str) -> None:
     write()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,12 @@ def test_the_examples_are_valid(path: Path) -> None:
 def test_the_changelog_names_every_treatment() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     assert not [name for name in TREATMENTS if f"`{name}`" not in text]
+
+
+def test_the_catalogue_is_what_the_table_says() -> None:
+    """`make catalogue` writes it anew."""
+    made = runpy.run_path(str(ROOT / "docs" / "catalogue.py"))
+    assert (ROOT / "docs" / "catalogue.md").read_text(encoding="utf-8") == made["page"]()
 
 
 def test_the_documents_speak_of_the_project_alone() -> None:

@@ -1,7 +1,7 @@
 r"""Importance-weighted bound with the optimal control variate, by auxiliary draws (OVIS).
 
     L    = log 1/S sum_s w_s,    v_s = w_s / sum_r w_r,    z_s ~ q
-    c_s  = the mean of L - v_s when z_s is drawn anew, over A auxiliary draws
+    c_s  = the mean of L - v_s when z_s is drawn anew, over A auxiliary draws (q the gate: of L)
     grad = sum_s (L - c_s) grad log q(z_s) + sum_s v_s grad log w_s
 
 Unbiased for the bound, since c_s does not depend on z_s; S + A evaluations of the joint. Liévin,
@@ -38,13 +38,19 @@ class Config:
             raise ValueError(f"num_auxiliary must be at least 1, got {self.num_auxiliary}")
 
 
-def control(log_w: torch.Tensor, auxiliary: torch.Tensor) -> torch.Tensor:
-    """Return c_s, (S, N), from the log weights of the draws, (S, N), and of others, (A, N)."""
+def control(log_w: torch.Tensor, auxiliary: torch.Tensor, shared: bool) -> torch.Tensor:
+    """Return c_s, (S, N), from the log weights of the draws, (S, N), and of others, (A, N).
+
+    Args:
+        log_w: of the draws.
+        auxiliary: of the auxiliary draws.
+        shared: whether q is the gate, so that v_s grad log w_s holds no gradient of log q.
+    """
     diagonal = torch.eye(len(log_w), dtype=torch.bool, device=log_w.device)[..., None]
     others = torch.where(diagonal, -torch.inf, log_w).logsumexp(1)  # (S, N)
     total = torch.logaddexp(others, auxiliary[:, None])  # (A, S, N)
     bound = total - math.log(len(log_w))
-    return (bound - (auxiliary[:, None] - total).exp()).mean(0)
+    return (bound if shared else bound - (auxiliary[:, None] - total).exp()).mean(0)
 
 
 def objective(
@@ -57,7 +63,7 @@ def objective(
     log_w, auxiliary = log_w[: config.num_samples], log_w[config.num_samples :]
     log_q = log_q[: config.num_samples]
     bound = log_w.logsumexp(0) - math.log(config.num_samples)
-    signal = (bound - control(log_w, auxiliary)).detach()
+    signal = (bound - control(log_w, auxiliary, log_joint.log_prior is logits)).detach()
     score = (signal * (log_q - log_q.detach())).sum(0)  # zero in value, not in gradient
     return (bound + score).sum(), state
 

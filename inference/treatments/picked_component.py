@@ -6,7 +6,8 @@ r"""The proposal with the gradient of the component of beta that was drawn.
 One reading of "log p(y | z = onehot(beta)) grad beta". Biased: as t falls the mean tends to 1/2 of
 the Jensen bound's gradient, plus a term of order t that grows with the level of log p(y | z, x), so
 that a constant added to the log-likelihood changes the gradient; the variance grows as 1 / t. One
-evaluation a draw. The law of b: Jang, Gu and Poole (2017); the limit: docs/catalogue.md.
+evaluation a draw. The law of b: Jang, Gu and Poole (2017); the limit is derived in
+notebooks/did_i_understand_gumbel_softmax.ipynb.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ r"""The proposal with the gradient of the logarithm of the drawn component of be
 One reading of "log p(y | z = onehot(beta)) grad beta", with the score function in mind. Biased: as
 t falls the mean tends to ln 2 of the Jensen bound's gradient, plus a term of order t that grows
 with the level of log p(y | z, x). The score of the *density* of b in the place of grad log b_z
-would be unbiased. One evaluation a draw. The law of b: Jang, Gu and Poole (2017); the limit:
-docs/catalogue.md.
+would be unbiased. One evaluation a draw. The law of b: Jang, Gu and Poole (2017); the limit is
+derived in notebooks/did_i_understand_gumbel_softmax.ipynb.
 """
 
 from __future__ import annotations
