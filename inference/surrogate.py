@@ -1,6 +1,6 @@
 r"""A small network that a treatment learns while the model is fitted.
 
-    network(features) = W_2 tanh(features W_1 + b_1) + b_2
+    network(features) = W_2 activation(features W_1 + b_1) + b_2
 
 Weights and the moments of Adam are a dictionary of tensors, so that a treatment can take them as
 its state and return them. The network starts at 0. Kingma and Ba (2015).
@@ -56,9 +56,13 @@ def activations(features: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> 
     return features @ weights["hidden"] + weights["hidden_bias"]
 
 
-def evaluate(features: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def evaluate(
+    features: torch.Tensor,
+    weights: Mapping[str, torch.Tensor],
+    activation: Callable[[torch.Tensor], torch.Tensor] = torch.tanh,
+) -> torch.Tensor:
     """Return the outputs, (N, outputs), at features, (N, F)."""
-    hidden = torch.tanh(activations(features, weights))
+    hidden = activation(activations(features, weights))
     return hidden @ weights["output"] + weights["output_bias"]
 
 
