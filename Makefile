@@ -8,12 +8,12 @@ STAMP = .venv/.ready
 demo: $(STAMP)  ## compare treatments of z on handwritten digits
 	$(BIN)/pyromoe compare examples/digits.yaml
 
-test: $(STAMP)  ## all tests, the notebook included
-	$(BIN)/pytest -q
+test: $(STAMP)  ## all tests, the notebooks included
+	$(BIN)/pytest -q --numprocesses auto
 	$(BIN)/pytest -q --nbmake --nbmake-timeout=300 notebooks -p no:cacheprovider
 
 test-fast: $(STAMP)  ## the tests that take a second or less
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q --numprocesses auto -m "not slow"
 
 check: $(STAMP)  ## lint, format and types
 	$(BIN)/ruff check .

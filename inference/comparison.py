@@ -12,6 +12,7 @@ from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
 from pyromoe.inference.result import to_tensors
 from pyromoe.inference.svi import NumericalError, as_file, fit
 from pyromoe.models.data import Data, from_table, load
+from pyromoe.models.errors import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +55,7 @@ class Comparison:
             return f"{first}, {self._mean(best):.4f} nats a datum."
         gap, error = self._gap(best, worst)
         close = [_label(self.rows[i]) for i in order[1:] if self._within_error(best, i)]
-        level = f"; within two standard errors of it: {', '.join(close)}" if close else ""
+        level = f"; within two standard errors of it: {listed(close, 5)}" if close else ""
         return (
             f"{first}, {self._mean(best):.4f} nats a datum; {_label(self.rows[worst])} is "
             f"{gap:.4f} +- {error:.4f} behind (paired standard error){level}."

@@ -59,7 +59,7 @@ def activations(features: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> 
 def evaluate(
     features: torch.Tensor,
     weights: Mapping[str, torch.Tensor],
-    activation: Callable[[torch.Tensor], torch.Tensor] = torch.tanh,
+    activation: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
     """Return the outputs, (N, outputs), at features, (N, F)."""
     hidden = activation(activations(features, weights))

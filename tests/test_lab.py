@@ -16,7 +16,7 @@ from pyromoe.inference.advice import recommendation
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.exact import exact_treatment
-from pyromoe.inference.lab import _Lab
+from pyromoe.inference.measuring import Lab
 from pyromoe.inference.moments import MEASURES, Moments
 from pyromoe.inference.plan import make_plan, with_treatment
 from pyromoe.inference.plots import gradients_figure, to_svg
@@ -176,7 +176,7 @@ def test_a_gate_that_is_never_trained_has_a_bias_of_one(everything: Gradients) -
 def test_the_bias_of_the_objective_is_that_of_the_exact_gradients(everything: Gradients) -> None:
     file = parse_spec(SPEC, "spec.yaml")
     data = from_table(file.spec, table())
-    lab = _Lab(file, data, fit(file, data=data), 2)
+    lab = Lab(file, data, fit(file, data=data), 2)
     rows = lab.place("initial").rows
     parts = lab.parts(make_plan(with_treatment(file, "jensen")), "initial")
     x, y = lab.x[rows], lab.y[rows]

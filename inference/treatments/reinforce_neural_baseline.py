@@ -15,14 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from pyromoe.guides import log_prob
 from pyromoe.inference import surrogate
 from pyromoe.inference.treatments.treatment import Treatment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import torch
 
     from pyromoe.guides import Noise
     from pyromoe.models import LogJoint
@@ -66,11 +66,12 @@ def objective(
     z = noise.categorical(logits, config.num_samples)  # (S, N)
     log_q = log_prob(logits, z)
     f = log_joint(z) - log_q.detach()
-    baseline = surrogate.evaluate(features, state)[:, 0]
+    baseline = surrogate.evaluate(features, state, torch.tanh)[:, 0]
     score = (f - baseline).detach() * (log_q - log_q.detach())  # zero in value, not in gradient
 
     def error(weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return (f.detach() - surrogate.evaluate(features, weights)[:, 0]).square().mean()
+        b = surrogate.evaluate(features, weights, torch.tanh)[:, 0]
+        return (f.detach() - b).square().mean()
 
     return (f + score).mean(0).sum(), surrogate.learn(error, state, config.learning_rate)
 
