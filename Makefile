@@ -28,6 +28,8 @@ catalogue: $(STAMP)  ## write docs/catalogue.md from the table of treatments
 	$(BIN)/python docs/catalogue.py
 
 bench: $(STAMP)  ## the figures of the documentation
+	$(BIN)/python benchmarks/gradient_anchors.py
+	$(BIN)/python benchmarks/baselines_digits.py
 	$(BIN)/python benchmarks/digits_folds.py
 
 clean:

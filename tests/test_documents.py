@@ -52,6 +52,7 @@ def test_the_examples_are_valid(path: Path) -> None:
 def test_the_changelog_names_every_treatment() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     assert not [name for name in TREATMENTS if f"`{name}`" not in text]
+    assert all(f"{len(TREATMENTS)} " in each for each in (text, README))
 
 
 def test_the_catalogue_is_what_the_table_says() -> None:

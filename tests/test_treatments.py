@@ -336,6 +336,7 @@ def test_its_description_says_what_and_whence(name: str) -> None:
     assert treatment.summary
     assert "\n" not in treatment.summary
     assert not treatment.summary.endswith(".")
+    assert len(treatment.summary) <= 80  # a cell of `pyromoe treatments`
     assert treatment.description.startswith(treatment.summary + ".")
     assert re.search(r"\((1[89]|20)\d\d\)", treatment.description)
 

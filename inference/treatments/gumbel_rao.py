@@ -1,4 +1,4 @@
-r"""Straight-through Gumbel-softmax with its noise averaged, given the draw (Gumbel-Rao).
+r"""Straight-through Gumbel-softmax, its noise averaged given the draw (Gumbel-Rao).
 
     z    ~ q,    v_r = log q + Gumbel noise, given that z is the argmax,    r = 1..R
     grad = (d log p(y | z, x) / dz) 1/R sum_r grad softmax(v_r / t) - grad KL(q || p)

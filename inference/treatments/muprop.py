@@ -1,4 +1,4 @@
-r"""Score function with a first-order Taylor expansion as control variate (MuProp).
+r"""Score function with a first-order expansion as control variate (MuProp).
 
     h(z) = ell(q) + ell'(q) . (z - q),    ell(z) = log p(y | z, x),    z ~ q
     grad = (ell(z) - h(z)) grad log q(z) + ell'(q) . grad q - grad KL(q || p) + grad ell(z)

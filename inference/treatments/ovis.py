@@ -1,4 +1,4 @@
-r"""Importance-weighted bound with the optimal control variate, by auxiliary draws (OVIS).
+r"""Importance-weighted bound with the optimal control variate (OVIS).
 
     L    = log 1/S sum_s w_s,    v_s = w_s / sum_r w_r,    z_s ~ q
     c_s  = the mean of L - v_s when z_s is drawn anew, over A auxiliary draws (q the gate: of L)

@@ -1,4 +1,4 @@
-r"""Score function with a learned surrogate of the relaxed z as control variate (RELAX).
+r"""Score function with a learned surrogate as control variate (RELAX).
 
     v    = log q + Gumbel noise, given that z is the argmax,    b = softmax(v / t)
     grad = (f(z) - c(b)) grad log q(z) + dc/db (grad b - grad b given z) + grad f(z)

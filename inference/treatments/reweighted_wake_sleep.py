@@ -1,4 +1,4 @@
-r"""Model and guide both trained on importance-weighted draws (reweighted wake-sleep).
+r"""Model and guide trained on importance-weighted draws (reweighted wake-sleep).
 
     z_s  ~ r = (1 - d) q + d uniform,    w_s = p(y, z_s) / r(z_s), normalised for each datum
     grad = sum_s w_s grad log p(y, z_s) + sum_s w_s grad log q(z_s)

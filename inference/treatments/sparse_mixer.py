@@ -1,4 +1,4 @@
-r"""The drawn expert's own slope, half way up, in the place of its value (SparseMixer).
+r"""The drawn expert's slope, half way up, in the place of its value (SparseMixer).
 
     z    ~ q,    ell(u) = log p(y | u, x) with u = s e_z,    0 <= s <= 1
     grad = (dl/ds at s = 1/2) grad log q(z) - grad KL(q || p) + grad ell(e_z)
