@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from pyromoe.models.likelihoods import Likelihood
 
 
+SAVING = 4
+"""Chosen experts alone are evaluated where they are at most this part of all pairs."""
+
+
 class MixtureOfExperts(PyroModule):
     """A mixture of K experts; the latent site is "z", the observed one "y", the plate "data".
 
@@ -89,11 +93,11 @@ class MixtureOfExperts(PyroModule):
                 plate then scales the batch up.
         """
         logits = self.gate_logits(x)
-        parameters = self.expert_parameters(x)
+        layers = self.experts.layers()  # sites of their own, outside of the plate
         with pyro.plate("data", size or len(x), subsample=x if size else None, dim=-1):
             prior = dist.Categorical(logits=logits)
             z = pyro.sample("z", prior, infer={"enumerate": "parallel"})
-            drawn: Tensor = pyro.sample("y", self._response(z, parameters), obs=y)
+            drawn: Tensor = pyro.sample("y", self._response(x, z, layers), obs=y)
         return drawn
 
     @pyro_method
@@ -105,9 +109,21 @@ class MixtureOfExperts(PyroModule):
         """Return each datum as the input of a network, (N, D + E)."""
         return torch.cat([x, self.likelihood.encode(y).to(x.dtype)], -1)
 
-    def _response(self, z: Tensor, parameters: dict[str, Tensor]) -> dist.TorchDistribution:
+    def _response(
+        self, x: Tensor, z: Tensor, layers: list[tuple[Tensor, Tensor]]
+    ) -> dist.TorchDistribution:
         """Return p(y | z, x), batch shape (S, N)."""
+        x = x[:, self.expert_columns]
+        if self._few(x, z):
+            outputs = self.experts.of_chosen(x, z, layers)
+            return self.likelihood.distribution(**self.likelihood.parameters_of(outputs, z))
+        parameters = self.likelihood.parameters_of(self.experts(x, layers))
         if z.is_floating_point() and self.mix != "parameters":
             return Blend(self.likelihood.distribution(**parameters), z, self.mix)
         chosen = {name: select(z, value) for name, value in parameters.items()}
         return self.likelihood.distribution(**chosen)
+
+    def _few(self, x: Tensor, z: Tensor) -> bool:
+        """Whether so few pairs of datum and expert are chosen that sorting them pays."""
+        each_has_its_own = not z.is_floating_point() and z.dim() > 0 and z.shape[-1] == len(x)
+        return each_has_its_own and SAVING * z.numel() <= self.num_experts * len(x)

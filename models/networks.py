@@ -2,7 +2,8 @@ r"""A bank of networks of one shape, evaluated together.
 
     h_0 = x,    h_{i+1} = activation(h_i W_i + b_i),    output = h_L W_L + b_L
 
-All K networks live in batched tensors, so one call of `baddbmm` a layer serves the whole bank.
+All K networks live in batched tensors, so one call of `baddbmm` a layer serves the whole bank, and
+one grouped product those that are chosen.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule, PyroSample
 from torch import Tensor, nn
+
+from pyromoe.models.dispatch import Dispatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,12 +70,38 @@ class Networks(PyroModule):
             delattr(self, name)
             setattr(self, name, PyroSample(prior))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs, (K, N, P), at x, (N, D)."""
-        h = x.expand(self.weight_0.shape[-3], *x.shape)
+    def layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Return weight, (K, in, out), and bias, (K, 1, out), of every layer.
+
+        Where they have priors they are sample sites: ask outside of the plate of the data.
+        """
+        found = []
         for i in range(self.depth):
             # Pyro's Predictive pads what it drew from a guide: (1, K, in, out).
             weight, bias = (getattr(self, f"{name}_{i}") for name in ("weight", "bias"))
-            h = torch.baddbmm(bias.reshape(bias.shape[-3:]), h, weight.reshape(weight.shape[-3:]))
+            found.append((weight.reshape(weight.shape[-3:]), bias.reshape(bias.shape[-3:])))
+        return found
+
+    def forward(self, x: Tensor, layers: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+        """Return the outputs, (K, N, P), at x, (N, D)."""
+        layers = self.layers() if layers is None else layers
+        h = x.expand(len(layers[0][0]), *x.shape)
+        for i, (weight, bias) in enumerate(layers):
+            h = torch.baddbmm(bias, h, weight)
             h = self.activation(h) if i < self.depth - 1 else h
         return h
+
+    def of_chosen(self, x: Tensor, z: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Return the outputs of chosen networks alone, (..., N, P), at x, (N, D).
+
+        Args:
+            x: inputs.
+            z: a network for every datum, (..., N).
+            layers: from `layers()`.
+        """
+        dispatch = Dispatch(z.flatten(), len(layers[0][0]))
+        h = x[dispatch.order % len(x)]
+        for i, (weight, bias) in enumerate(layers):
+            h = dispatch.linear(h, weight, bias)
+            h = self.activation(h) if i < self.depth - 1 else h
+        return dispatch.back(h).reshape(*z.shape, h.shape[-1])

@@ -22,7 +22,7 @@ class Bernoulli(Likelihood):
         super().__init__()
         self.outputs = 1
 
-    def parameters_of(self, outputs: Tensor) -> dict[str, Tensor]:
+    def parameters_of(self, outputs: Tensor, z: Tensor | None = None) -> dict[str, Tensor]:
         """Return the log odds, (K, N)."""
         return {"logits": outputs[..., 0]}
 

@@ -23,7 +23,7 @@ class Categorical(Likelihood):
         super().__init__()
         self.outputs = self.encoded = num_classes
 
-    def parameters_of(self, outputs: Tensor) -> dict[str, Tensor]:
+    def parameters_of(self, outputs: Tensor, z: Tensor | None = None) -> dict[str, Tensor]:
         """Return the normalised logits, (K, N, C)."""
         return {"logits": outputs.log_softmax(-1)}
 

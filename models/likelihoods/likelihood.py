@@ -26,8 +26,13 @@ class Likelihood(PyroModule):
     encoded: int = 1
 
     @abstractmethod
-    def parameters_of(self, outputs: Tensor) -> dict[str, Tensor]:
-        """Return each expert's parameters, (K, N, ...), from its outputs, (K, N, P)."""
+    def parameters_of(self, outputs: Tensor, z: Tensor | None = None) -> dict[str, Tensor]:
+        """Return each expert's parameters, (K, N, ...), from its outputs, (K, N, P).
+
+        Args:
+            outputs: of all experts, or of the chosen ones, (..., N, P).
+            z: which were chosen, (..., N); None for all.
+        """
 
     @abstractmethod
     def distribution(self, **parameters: Tensor) -> TorchDistribution:

@@ -34,10 +34,12 @@ class Normal(Likelihood):
         self.outputs = 1
         self.log_scale = nn.Parameter(torch.zeros(num_experts if scale == "per_expert" else 1, 1))
 
-    def parameters_of(self, outputs: Tensor) -> dict[str, Tensor]:
-        """Return loc and scale, (K, N)."""
-        loc = outputs[..., 0]
-        return {"loc": loc, "scale": (self.log_scale.exp() + SMALLEST_SCALE).expand_as(loc)}
+    def parameters_of(self, outputs: Tensor, z: Tensor | None = None) -> dict[str, Tensor]:
+        """Return loc and scale, (K, N), or (..., N) of the chosen experts z."""
+        loc, scale = outputs[..., 0], self.log_scale.exp() + SMALLEST_SCALE
+        if z is not None and len(scale) > 1:
+            scale = scale[:, 0].index_select(0, z.flatten()).reshape(z.shape)
+        return {"loc": loc, "scale": scale.expand_as(loc)}
 
     def distribution(self, **parameters: Tensor) -> TorchDistribution:
         """Return Normal(loc, scale^2)."""

@@ -22,7 +22,7 @@ class Poisson(Likelihood):
         super().__init__()
         self.outputs = 1
 
-    def parameters_of(self, outputs: Tensor) -> dict[str, Tensor]:
+    def parameters_of(self, outputs: Tensor, z: Tensor | None = None) -> dict[str, Tensor]:
         """Return the log rate, (K, N); mixing experts off the corners mixes log rates."""
         return {"log_rate": outputs[..., 0]}
 
