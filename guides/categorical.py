@@ -22,7 +22,8 @@ def expectation(log_q: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 def one_hot(z: torch.Tensor, num_classes: int, like: torch.Tensor) -> torch.Tensor:
     """Return integers z, (S, N), as corners of the simplex, (S, N, K), of like's type."""
-    return torch.nn.functional.one_hot(z, num_classes).to(like)
+    # By comparison: torch's own looks at the values, which a captured graph cannot.
+    return (z[..., None] == torch.arange(num_classes, device=z.device)).to(like)
 
 
 def kl_divergence(log_q: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:

@@ -50,7 +50,7 @@ def conditional_gumbel(logits: torch.Tensor, z: torch.Tensor, gumbel: torch.Tens
     possible = (logits > -torch.inf).expand_as(log_e)
     others = -torch.logaddexp(log_e - torch.where(possible, logits, 0.0), top)
     others = torch.where(possible, others, -torch.inf)
-    chosen = torch.nn.functional.one_hot(z, logits.shape[-1]).bool()
+    chosen = z[..., None] == torch.arange(logits.shape[-1], device=z.device)
     return torch.where(chosen, -top, others)
 
 

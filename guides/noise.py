@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Noise(Protocol):
@@ -23,7 +26,41 @@ class Noise(Protocol):
         ...
 
 
-class Seeded:
+Kind = Literal["uniform", "exponential", "normal"]
+Recipe = list[tuple[Kind, tuple[int, ...], torch.dtype]]
+"""What was asked of raw noise, in order: kind, shape and type."""
+
+
+class FromRaw:
+    """Noise made from raw numbers by deterministic functions, so that these may come from outside.
+
+    A category is where a uniform number falls among the cumulated probabilities.
+    """
+
+    def raw(self, kind: Kind, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        """Return numbers of a kind and shape, of like's type and device."""
+        raise NotImplementedError
+
+    def categorical(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:
+        """See `Noise.categorical`."""
+        uniform = self.raw("uniform", (len(logits), num_samples), logits)
+        cumulated = logits.detach().softmax(-1).cumsum(-1)
+        z = torch.searchsorted(cumulated, uniform * cumulated[:, -1:], right=True)
+        # A uniform number next to 1 may be rounded up to it: the last category that is possible.
+        last = (cumulated < cumulated[:, -1:]).sum(-1, keepdim=True)
+        return torch.minimum(z, last).T
+
+    def gumbel(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:
+        """See `Noise.gumbel`."""
+        exponential = self.raw("exponential", (num_samples, *logits.shape), logits)
+        return -exponential.clamp_min(torch.finfo(logits.dtype).tiny).log()
+
+    def normal(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:
+        """See `Noise.normal`."""
+        return self.raw("normal", (num_samples, *logits.shape), logits)
+
+
+class Seeded(FromRaw):
     """Noise from a generator of its own; torch's global one is left alone.
 
     Args:
@@ -34,21 +71,34 @@ class Seeded:
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
         self.generator = torch.Generator(device).manual_seed(seed)
 
-    def categorical(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:
-        """See `Noise.categorical`."""
-        probs = logits.detach().softmax(-1)
-        return torch.multinomial(probs, num_samples, replacement=True, generator=self.generator).T
+    def raw(self, kind: Kind, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        """See `FromRaw.raw`."""
+        numbers = torch.empty(shape, dtype=like.dtype, device=like.device)
+        if kind == "uniform":
+            return numbers.uniform_(generator=self.generator)
+        if kind == "exponential":
+            return numbers.exponential_(generator=self.generator)
+        return numbers.normal_(generator=self.generator)
 
-    def gumbel(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:
-        """See `Noise.gumbel`."""
-        shape = (num_samples, *logits.shape)
-        exponential = torch.empty(shape, dtype=logits.dtype, device=logits.device)
-        exponential.exponential_(generator=self.generator)
-        smallest = torch.finfo(logits.dtype).tiny
-        return -exponential.clamp_min(smallest).log()
 
-    def normal(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:
-        """See `Noise.normal`."""
-        shape = (num_samples, *logits.shape)
-        normal = torch.empty(shape, dtype=logits.dtype, device=logits.device)
-        return normal.normal_(generator=self.generator)
+class Given(FromRaw):
+    """Noise from raw numbers that were drawn before, in the order of a recipe."""
+
+    def __init__(self, numbers: Sequence[torch.Tensor]) -> None:
+        self.left = list(numbers)
+
+    def raw(self, kind: Kind, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        """See `FromRaw.raw`."""
+        return self.left.pop(0)
+
+
+class Recorded(FromRaw):
+    """Noise that notes what is asked of it, and answers with numbers of its own."""
+
+    def __init__(self) -> None:
+        self.recipe: Recipe = []
+
+    def raw(self, kind: Kind, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        """See `FromRaw.raw`."""
+        self.recipe.append((kind, tuple(shape), like.dtype))
+        return Seeded(0, like.device).raw(kind, shape, like)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyro.poutine.trace_struct import Trace
 
     from pyromoe.guides import Noise
+    from pyromoe.models import LogJoint
     from pyromoe.models.trace import Program
 
 UNSET = object()
@@ -84,16 +85,7 @@ class Treatment_ELBO(ELBO):  # Pyro's own naming
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """Return minus the estimated objective, a scalar with a gradient; advances the state."""
-        trace = guide_trace(guide, *args, site=self.site, **kwargs)
-        logits: Any = logits_in(trace, self.site)  # None only where the treatment takes it
-        weights = weights_in(trace, self.site)
-        joint = log_joint(model, *args, site=self.site, weights=weights, **kwargs)
-        objective = self._objective(guide, logits)
-        self._check(objective, guide, model)
-        if logits is not None and getattr(guide, "objective", "") == "jensen":
-            # q is p: differentiating log p(z) again would add noise of mean zero to the Jensen
-            # bound. The importance-weighted one runs through both.
-            joint = joint.with_prior(logits.detach() if objective == "jensen" else logits)
+        trace, joint, logits, objective = self._arguments(model, guide, *args, **kwargs)
         if self.state is UNSET:
             self.state = self.treatment.init(self.config, joint, logits, self.noise)
         try:
@@ -104,6 +96,29 @@ class Treatment_ELBO(ELBO):  # Pyro's own naming
             raise self._needs_weights(objective) from error
         of_weights = joint.log_prior_of_weights - log_density_of_weights(trace, self.site)
         return -(value * joint.scale + of_weights)
+
+    def prepare(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> None:
+        """Make the treatment's first state, where there is none yet."""
+        if self.state is UNSET:
+            with torch.no_grad():
+                _, joint, logits, _ = self._arguments(model, guide, *args, **kwargs)
+                self.state = self.treatment.init(self.config, joint, logits, self.noise)
+
+    def _arguments(
+        self, model: Program, guide: Program, *args: Any, **kwargs: Any
+    ) -> tuple[Trace, LogJoint, Any, str]:
+        """Return the guide's trace, log p(y, z | x), log q (None without z) and the objective."""
+        trace = guide_trace(guide, *args, site=self.site, **kwargs)
+        logits: Any = logits_in(trace, self.site)  # None only where the treatment takes it
+        weights = weights_in(trace, self.site)
+        joint = log_joint(model, *args, site=self.site, weights=weights, **kwargs)
+        objective = self._objective(guide, logits)
+        self._check(objective, guide, model)
+        if logits is not None and getattr(guide, "objective", "") == "jensen":
+            # q is p: differentiating log p(z) again would add noise of mean zero to the Jensen
+            # bound. The importance-weighted one runs through both.
+            joint = joint.with_prior(logits.detach() if objective == "jensen" else logits)
+        return trace, joint, logits, objective
 
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """Return the loss as a number; advances noise and state like a step does."""

@@ -28,6 +28,7 @@ class Restart:
         steps: how many were taken.
         seconds: how long they took.
         failure: what went wrong, or an empty text.
+        mode: how its steps were run, or why not as was asked.
     """
 
     seed: int
@@ -39,6 +40,7 @@ class Restart:
     steps: int = 0
     seconds: float = 0.0
     failure: str = ""
+    mode: str = ""
 
     @property
     def converged(self) -> bool:

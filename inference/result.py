@@ -71,6 +71,7 @@ class Fit:
             "objective": plan.objective,
             "guide": plan.latent,
             "steps": best.steps,
+            "mode": best.mode,
             "seconds": sum(r.seconds for r in restarts),
             "steps_per_second": sum(r.steps for r in restarts) / sum(r.seconds for r in restarts),
             "parameters_sha256": fit.fingerprint(),

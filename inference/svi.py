@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,10 +14,10 @@ from pyromoe.guides import Seeded
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.build import build
 from pyromoe.inference.elbo import Treatment_ELBO
+from pyromoe.inference.loop import Loop, NumericalError
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.restart import Restart
-from pyromoe.inference.result import Fit, log_likelihood, to_tensors
-from pyromoe.models import log_joint
+from pyromoe.inference.result import Fit
 from pyromoe.models.data import Data, from_table, load
 from pyromoe.models.spec_file import SpecFile, read_spec
 
@@ -27,14 +26,6 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.plan import Plan
     from pyromoe.models import Spec
-
-CHECKPOINTS = 50
-"""How often the exact log-likelihood of the training rows is written into the history."""
-OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-
-
-class NumericalError(ArithmeticError):
-    """A number that is not finite where the fit cannot go on without it."""
 
 
 def fit(
@@ -124,109 +115,12 @@ def _restart(
     restart = Restart(number, model, guide)
     started = time.perf_counter()
     try:
-        loop = _Loop(plan, data, elbo, restart, budget, report)
+        loop = Loop(plan, data, elbo, restart, budget, report)
         loop.run(torch.Generator().manual_seed(seeds[2]))
+        restart.mode = loop.take.note or loop.take.mode
         restart.log_likelihood = loop.log_likelihood()
         restart.score = restart.log_likelihood + loop.log_prior()
     except NumericalError as error:
         restart.failure = str(error)
     restart.seconds = time.perf_counter() - started
     return restart
-
-
-class _Loop:
-    """The steps of one restart."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        data: Data,
-        elbo: Treatment_ELBO,
-        restart: Restart,
-        budget: Budget,
-        report: Callable[[float, str], None],
-    ) -> None:
-        self.plan, self.elbo, self.restart = plan, elbo, restart
-        self.budget, self.report = budget, report
-        self.x, self.y = to_tensors(data.train, plan.spec)
-        self.log_jacobian = data.encoding.log_jacobian
-        settings, n = plan.spec.fit, len(self.x)
-        self.batch = n if settings.batch_size == "full" else min(settings.batch_size, n)
-        self.per_epoch = -(-n // self.batch)
-        evaluations = plan.treatment.evaluations(plan.config, plan.spec.experts.number)
-        rows_per_step = n / self.per_epoch
-        self.total = budget.steps(self.per_epoch, evaluations * rows_per_step)
-        self.loss = elbo(restart.model, restart.guide)
-        parameters = list(self.loss.parameters())
-        self.optimiser = OPTIMISERS[settings.optimiser](parameters, lr=settings.learning_rate)
-        self.started = time.perf_counter()
-
-    def done(self) -> float:
-        """Return the share of the budget that is used up."""
-        if self.total is not None:
-            return self.restart.steps / self.total
-        return min(1.0, (time.perf_counter() - self.started) / self.budget.amount)
-
-    def run(self, generator: torch.Generator) -> None:
-        """Take steps until the budget is used up."""
-        epoch, written = 0, -1.0
-        while self.done() < 1:
-            order = torch.randperm(len(self.x), generator=generator)
-            losses = []
-            for rows in order.split(self.batch):
-                losses.append(self.step(rows))
-                if self.done() >= 1:
-                    break
-            epoch += 1
-            exact = self.done() >= written + 1 / CHECKPOINTS or self.done() >= 1
-            written = self.done() if exact else written
-            self.write(epoch, float(np.mean(losses)), exact)
-
-    def step(self, rows: torch.Tensor) -> float:
-        """Take one step; return the loss, nats a datum."""
-        done, rate = self.done(), self.plan.spec.fit.learning_rate
-        if self.plan.spec.fit.schedule == "cosine":
-            rate *= (1 + math.cos(math.pi * done)) / 2
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.elbo.config = self.plan.config_at(done)
-        self.optimiser.zero_grad()
-        loss = self.loss(self.x[rows], self.y[rows], len(self.x)) / len(self.x)
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            raise NumericalError(f"the loss is {value} at step {self.restart.steps + 1}")
-        loss.backward()
-        self.optimiser.step()
-        self.restart.steps += 1
-        return value
-
-    def write(self, epoch: int, loss: float, exact: bool) -> None:
-        """Add a row to the history and report."""
-        restart, n = self.restart, len(self.x)
-        value = self.log_likelihood() / n if exact else None
-        if value is not None and not np.isfinite(value):
-            raise NumericalError(f"log p(y | x) is {value} after step {restart.steps}")
-        row: dict[str, Any] = {
-            "restart": restart.seed,
-            "epoch": epoch,
-            "step": restart.steps,
-            "loss": loss,
-        }
-        row |= {"log_likelihood": value, "learning_rate": self.optimiser.param_groups[0]["lr"]}
-        row |= {name: getattr(self.elbo.config, name) for name in self.plan.schedules}
-        restart.history.append(row | {"seconds": time.perf_counter() - self.started})
-        if value is not None:
-            self.report(self.done(), f"epoch {epoch}, log p(y | x) {value:.4f} nats a datum")
-
-    def log_likelihood(self) -> float:
-        """Return log p(y | x) of the training rows on the original scale, nats."""
-        weights = self.restart.guide.weights.values()
-        total = log_likelihood(self.restart.model, weights, self.x, self.y).double().sum()
-        return float(total) + len(self.x) * self.log_jacobian
-
-    def log_prior(self) -> float:
-        """Return the log prior of the weights, nats."""
-        weights = self.restart.guide.weights.values()
-        with torch.no_grad():
-            joint = log_joint(self.restart.model, self.x[:1], self.y[:1], weights=weights)
-            return float(joint.log_prior_of_weights)

@@ -60,6 +60,13 @@ class Fit(Section):
     precision: Annotated[
         Literal["float32", "float64"], Field(description="Type of the numbers.")
     ] = "float32"
+    mode: Annotated[
+        Literal["auto", "eager", "captured", "compiled"],
+        Field(
+            description="How steps are run: in Python, as a captured graph (the same bits), or as "
+            "one compiled by torch; auto captures unless there are few steps."
+        ),
+    ] = "auto"
 
 
 class Compare(Section):

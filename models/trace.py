@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -13,7 +15,7 @@ from torch import nn
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pyro.params.param_store import ParamStoreDict
     from pyro.poutine.runtime import Message
@@ -101,8 +103,25 @@ def trace_of(program: Program, *args: Any, **kwargs: Any) -> Trace:
     store = pyro.get_param_store()
     with store.scope(), poutine.block():
         trace = poutine.trace(program).get_trace(*args, **kwargs)
-        _refuse_orphans(store)
+        if not _PASSED_IN.get():
+            _refuse_orphans(store)
         return trace
+
+
+_PASSED_IN: ContextVar[bool] = ContextVar("passed_in", default=False)
+
+
+@contextmanager
+def parameters_passed_in() -> Iterator[None]:
+    """Run programs whose modules hold plain tensors for a while, in the place of parameters.
+
+    A stray `pyro.param` cannot be told from these, and must have been looked for before.
+    """
+    token = _PASSED_IN.set(True)
+    try:
+        yield
+    finally:
+        _PASSED_IN.reset(token)
 
 
 def _refuse_orphans(store: ParamStoreDict) -> None:

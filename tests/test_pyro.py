@@ -391,7 +391,7 @@ def test_the_same_seed_gives_the_same_bits(name: str, objective: str) -> None:
     runs: list[Tensor] = []
     for seed in (3, 3, 4):
         torch.manual_seed(len(runs))
-        runs.append(train(problem(5), name, objective, Seeded(seed), steps=5))
+        runs.append(train(problem(5, 5), name, objective, Seeded(seed), steps=5))
     assert torch.equal(runs[0], runs[1])
     assert torch.equal(runs[0], runs[2]) != uses_noise
 

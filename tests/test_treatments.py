@@ -200,7 +200,7 @@ def other_values(default: Any, field: str, kind: Any) -> list[Any]:
     value = getattr(default, field)
     if get_args(kind):
         return list(get_args(kind))
-    wanted = [value / 2 or 0.5] if kind is float else [1, 2, value + 1]
+    wanted = [value / 2 or 0.5, 8 * value] if kind is float else [1, 2, value + 1]
     return [v for v in wanted if allowed(default, field, v)]
 
 

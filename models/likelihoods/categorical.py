@@ -37,5 +37,6 @@ class Categorical(Likelihood):
 
     def encode(self, y: Tensor) -> Tensor:
         """Return the classes one-hot, (N, C)."""
-        one_hot: Tensor = torch.nn.functional.one_hot(y.long(), self.encoded)
-        return one_hot.to(torch.get_default_dtype())
+        # By comparison: torch's own looks at the values, which a captured graph cannot.
+        classes = torch.arange(self.encoded, device=y.device)
+        return (y.long()[:, None] == classes).to(torch.get_default_dtype())

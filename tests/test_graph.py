@@ -1,0 +1,245 @@
+"""The step as a graph: the same numbers as Python's, whatever is treated, and when it cannot be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from problems import EVERY, Problem, no_guide, problem
+from torch import nn
+
+from pyromoe.guides import Seeded
+from pyromoe.inference import Step, Treatment_ELBO, fit
+from pyromoe.inference.optimisers import OPTIMISERS
+from pyromoe.models import InputError
+from pyromoe.models.spec_file import parse_spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pyromoe.inference.graph import Mode
+
+every = pytest.mark.parametrize(("name", "objective"), EVERY)
+
+
+def course(
+    name: str,
+    objective: str,
+    mode: Mode,
+    steps: int = 8,
+    dtype: torch.dtype = torch.float64,
+    short: int = 13,
+) -> tuple[list[float], Tensor, Step]:
+    """Losses, parameters at the end, and the step; batches of two lengths, settings that change."""
+    p = problem(40, 4)
+    p.model.to(dtype)
+    p.amortised.to(dtype)
+    elbo = Treatment_ELBO(name, noise=Seeded(3))
+    step = Step(elbo, p.model, p.guide(objective), mode=mode, divide_by=40)
+    losses = []
+    for i in range(steps):
+        rows = 40 if i % 3 else short
+        x, y = p.x[:rows].to(dtype), p.y[:rows].to(dtype)
+        options = {"temperature": 0.5 / (i + 1)} if hasattr(elbo.config, "temperature") else {}
+        loss = step(x, y, 40, learning_rate=0.05 / (i + 1), options=options)
+        losses.append(float(loss))
+    return losses, torch.cat([t.detach().flatten() for t in p.parameters("elbo")]), step
+
+
+@every
+def test_a_captured_step_gives_the_bits_of_an_eager_one(name: str, objective: str) -> None:
+    eager, captured = (course(name, objective, mode) for mode in ("eager", "captured"))
+    assert eager[0] == captured[0]
+    assert torch.equal(eager[1], captured[1])
+    assert captured[2].mode == "captured"
+    assert len(captured[2].graphs) == 2  # one for each length: settings make no graph anew
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_precisions_are_captured(dtype: torch.dtype) -> None:
+    eager, captured = (course("q_baseline", "elbo", m, dtype=dtype) for m in ("eager", "captured"))
+    assert eager[0] == captured[0]
+    assert captured[1].dtype == dtype
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "objective"), [("leave_one_out", "jensen"), ("relax", "elbo")])
+def test_a_compiled_step_gives_the_same_numbers(name: str, objective: str) -> None:
+    eager, compiled = (course(name, objective, mode, 4, short=40) for mode in ("eager", "compiled"))
+    assert compiled[2].mode == "compiled", compiled[2].note
+    np.testing.assert_allclose(compiled[0], eager[0], rtol=1e-9)
+    torch.testing.assert_close(compiled[1], eager[1], rtol=0, atol=1e-9)
+
+
+def test_another_seed_gives_other_bits() -> None:
+    """The control of the tests above: noise does reach the graph."""
+    p = problem(20, 4)
+    elbo = Treatment_ELBO("reinforce", noise=Seeded(0))
+    step = Step(elbo, p.model, p.guide("jensen"))
+    values = {float(step(p.x, p.y, learning_rate=1e-12)) for _ in range(5)}
+    assert len(values) == 5
+
+
+@every
+def test_a_step_is_what_a_users_own_loop_does(name: str, objective: str) -> None:
+    """Treatment_ELBO and torch.optim.Adam, step by step."""
+    losses, ends = [], []
+    for by_hand in (True, False):
+        p = problem(10, 4)
+        elbo = Treatment_ELBO(name, noise=Seeded(3))
+        guide = p.guide(objective)
+        found = []
+        if by_hand:
+            loss = elbo(p.model, guide)
+            optimiser = torch.optim.Adam(loss.parameters(), lr=0.02)
+            for _ in range(5):
+                optimiser.zero_grad()
+                value = loss(p.x, p.y)
+                value.backward()
+                optimiser.step()
+                found.append(float(value.detach()))
+        else:
+            step = Step(elbo, p.model, guide)
+            found = [float(step(p.x, p.y, learning_rate=0.02)) for _ in range(5)]
+        losses.append(found)
+        ends.append(torch.cat([t.detach().flatten() for t in p.parameters("elbo")]))
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-9)
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-9)
+
+
+OF_TORCH = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+@pytest.mark.parametrize("name", list(OPTIMISERS))
+def test_the_optimisers_are_torchs(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    ours = [torch.randn(3, 2, generator=generator), torch.randn(4, generator=generator)]
+    theirs = [v.clone().requires_grad_() for v in ours]
+    start, update = OPTIMISERS[name]
+    optimiser = OF_TORCH[name](theirs, lr=0.1)
+    moments = start(ours)
+    for i in range(20):
+        gradients = [torch.randn(v.shape, generator=generator) for v in ours]
+        rate = 0.1 / (i + 1)
+        ours, moments = update(ours, gradients, moments, torch.tensor(rate))
+        for value, gradient in zip(theirs, gradients, strict=True):
+            value.grad = gradient
+        optimiser.param_groups[0]["lr"] = rate
+        optimiser.step()
+    for value, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(value, expected.detach(), rtol=0, atol=1e-12)
+
+
+# Programs of a user's own
+
+
+class Pair(nn.Module):
+    """Two clusters of fixed spread; in Python it may look at a value."""
+
+    def __init__(self, *, looks: bool = False) -> None:
+        super().__init__()
+        self.looks = looks
+        self.weights = nn.Parameter(torch.zeros(2))
+        self.locs = nn.Parameter(torch.tensor([-0.5, 0.5]))
+
+    def forward(self, y: Tensor) -> None:
+        locs: Tensor = self.locs
+        if self.looks and float(self.locs[0].detach()) > 100:
+            locs = locs - 100
+        with pyro.plate("rows", len(y)):
+            z = pyro.sample("z", dist.Categorical(logits=self.weights.expand(len(y), -1)))
+            pyro.sample("obs", dist.Normal(locs[z], 0.7), obs=y)
+
+
+def fitted(mode: Mode, **options: Any) -> tuple[list[float], Step]:
+    y = torch.tensor([-1.4, -0.8, 0.1, 1.2, 2.0])
+    step = Step(Treatment_ELBO("enumerate"), Pair(**options), no_guide, mode=mode)
+    return [float(step(y, learning_rate=0.05)) for _ in range(30)], step
+
+
+def test_a_users_own_program_is_captured() -> None:
+    (eager, _), (captured, step) = (fitted(mode) for mode in ("eager", "captured"))
+    assert step.mode == "captured"
+    assert eager == captured
+    assert captured[-1] < captured[0]
+
+
+def test_a_program_that_looks_at_values_runs_eagerly_and_says_so() -> None:
+    (eager, _), (asked, step) = (fitted(mode, looks=True) for mode in ("eager", "captured"))
+    assert step.mode == "eager"
+    assert "cannot be captured" in step.note
+    assert "\n" not in step.note
+    assert eager == asked
+
+
+def test_noise_that_is_not_made_from_raw_numbers_runs_eagerly() -> None:
+    class Own:
+        def categorical(self, logits: Tensor, num_samples: int) -> Tensor:
+            return torch.zeros(num_samples, len(logits), dtype=torch.long)
+
+        def gumbel(self, logits: Tensor, num_samples: int) -> Tensor:
+            return logits.new_zeros(num_samples, *logits.shape)
+
+        normal = gumbel
+
+    p = problem(5)
+    step = Step(Treatment_ELBO("reinforce", noise=Own()), p.model, p.guide("jensen"))
+    assert np.isfinite(float(step(p.x, p.y)))
+    assert step.mode == "eager"
+    assert "raw numbers" in step.note
+
+
+@pytest.mark.parametrize("mode", ["eager", "captured"])
+def test_a_stray_parameter_is_refused_in_every_mode(mode: Mode) -> None:
+    def stray(y: Tensor) -> None:
+        pyro.param("stray", torch.tensor(0.0))
+
+    step = Step(Treatment_ELBO("enumerate"), Pair(), stray, mode=mode)
+    with pytest.raises(InputError, match="stray"):
+        step(torch.zeros(3))
+
+
+def test_the_modules_hold_the_parameters_after_every_step() -> None:
+    p: Problem = problem(10)
+    before = [t.detach().clone() for t in p.model.parameters()]
+    step = Step(Treatment_ELBO("enumerate"), p.model, no_guide)
+    step(p.x, p.y)
+    after = list(p.model.parameters())
+    assert all(isinstance(t, nn.Parameter) for t in after)
+    assert not any(torch.equal(a, b.detach()) for a, b in zip(before, after, strict=True))
+
+
+# In a fit
+
+SPEC = """
+data: {{file: none.csv, response: y, split: {{test: 0.2}}}}
+likelihood: {{family: normal}}
+experts: {{number: 3}}
+treatment: {{name: gumbel_softmax, temperature: {{start: 1.0, end: 0.3}}}}
+fit: {{epochs: {epochs}, batch_size: 20, restarts: 1, precision: float64, mode: {mode}}}
+"""
+
+
+def fit_by(mode: str, epochs: int = 10) -> Any:
+    x = np.linspace(-2, 2, 60)
+    table = {"x": x, "y": np.abs(x)}
+    return fit(parse_spec(SPEC.format(mode=mode, epochs=epochs), "spec.yaml"), table)
+
+
+def test_a_fit_gives_the_same_bits_in_both_modes() -> None:
+    eager, captured = (fit_by(mode) for mode in ("eager", "captured"))
+    assert eager.metrics["parameters_sha256"] == captured.metrics["parameters_sha256"]
+    losses = [[row["loss"] for row in f.history] for f in (eager, captured)]
+    assert losses[0] == losses[1]
+    assert [eager.metrics["mode"], captured.metrics["mode"]] == ["eager", "captured"]
+    temperatures = [row["temperature"] for row in captured.history]
+    assert temperatures[0] > temperatures[-1]
+
+
+def test_auto_captures_where_it_pays() -> None:
+    assert fit_by("auto", 2).metrics["mode"] == "eager"
+    assert fit_by("auto", 50).metrics["mode"] == "captured"
