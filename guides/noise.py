@@ -27,8 +27,8 @@ class Noise(Protocol):
 
 
 Kind = Literal["uniform", "exponential", "normal"]
-Recipe = list[tuple[Kind, tuple[int, ...], torch.dtype]]
-"""What was asked of raw noise, in order: kind, shape and type."""
+Recipe = list[tuple[Kind, tuple[int, ...], torch.Tensor]]
+"""What was asked of raw noise, in order: kind, shape, and a tensor of that type and device."""
 
 
 class FromRaw:
@@ -100,5 +100,5 @@ class Recorded(FromRaw):
 
     def raw(self, kind: Kind, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
         """See `FromRaw.raw`."""
-        self.recipe.append((kind, tuple(shape), like.dtype))
+        self.recipe.append((kind, tuple(shape), like.detach().new_empty(())))
         return Seeded(0, like.device).raw(kind, shape, like)

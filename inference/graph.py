@@ -152,7 +152,7 @@ class Step:
             step, state = self._eagerly(args, names), self.elbo.state
             try:
                 recipe = self._recipe(args)
-                noise = [Recorded().raw(kind, shape, _like(dtype)) for kind, shape, dtype in recipe]
+                noise = [Recorded().raw(*entry) for entry in recipe]
                 with pyro.validation_enabled(False):
                     graph: Any = _lean(make_fx(step)(*before, noise, tensors, knobs))
                 if self.mode == "compiled":
@@ -202,7 +202,7 @@ class Step:
     def _draw(self, recipe: Recipe) -> list[Tensor]:
         """Draw raw noise from the treatment's own source, as an eager step would."""
         source: Any = self.elbo.noise
-        return [source.raw(kind, shape, _like(dtype)) for kind, shape, dtype in recipe]
+        return [source.raw(*entry) for entry in recipe]
 
 
 def _lean(graph: GraphModule) -> GraphModule:
@@ -232,10 +232,6 @@ def _first(error: Exception) -> str:
 
 def _shape(argument: Any) -> object:
     return (argument.shape, argument.dtype) if torch.is_tensor(argument) else argument
-
-
-def _like(dtype: torch.dtype) -> Tensor:
-    return torch.empty((), dtype=dtype)
 
 
 def _nothing(*args: Any) -> Any:
