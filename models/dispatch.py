@@ -10,14 +10,14 @@ weights. It is exact: no capacity, no row dropped. On the CPU it takes float32 a
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.nn import functional
 
 ALIGNED = 4
 """Numbers of float32 in 16 bytes."""
 
 
-@torch.library.custom_op("pyromoe::grouped_linear", mutates_args=())
+@library.custom_op("pyromoe::grouped_linear", mutates_args=())
 def grouped_linear(x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
     """Return x_r W_k, (R, P), for the rows r of each group k.
 
@@ -35,7 +35,7 @@ def grouped_linear(x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
     return product[:rows, :outputs].contiguous()
 
 
-@torch.library.custom_op("pyromoe::grouped_linear_backward", mutates_args=())
+@library.custom_op("pyromoe::grouped_linear_backward", mutates_args=())
 def grouped_linear_backward(
     gradient: Tensor, x: Tensor, weight: Tensor, ends: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import pyro.infer as infer
 import pytest
 import torch
 from problems import flat_gradient, gradient, problem
+from torch import library
 
 from pyromoe.guides import Seeded
 from pyromoe.inference.treatments import TREATMENTS
@@ -59,9 +60,9 @@ def test_the_operator_keeps_the_rules_of_a_graph() -> None:
     """Shapes without numbers, gradients, and tracing, by torch's own checks."""
     x, weight = torch.randn(6, 2, requires_grad=True), torch.randn(3, 2, 2, requires_grad=True)
     ends = torch.tensor([2, 2, 6], dtype=torch.int32)
-    torch.library.opcheck(grouped_linear, (x, weight, ends))
+    library.opcheck(grouped_linear, (x, weight, ends))
     single = (x.detach().float().requires_grad_(), weight.detach().float().requires_grad_(), ends)
-    torch.library.opcheck(grouped_linear, single)
+    library.opcheck(grouped_linear, single)
 
 
 def family(name: str, number: int) -> Likelihood:
