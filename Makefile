@@ -10,7 +10,7 @@ demo: $(STAMP)  ## compare treatments of z on handwritten digits
 
 test: $(STAMP)  ## all tests, the notebooks included
 	$(BIN)/pytest -q --numprocesses auto
-	$(BIN)/pytest -q --nbmake --nbmake-timeout=300 notebooks -p no:cacheprovider
+	$(BIN)/pytest -q --nbmake --nbmake-timeout=300 notebooks/*.ipynb -p no:cacheprovider
 
 test-fast: $(STAMP)  ## the tests that take a second or less
 	$(BIN)/pytest -q --numprocesses auto -m "not slow"

@@ -80,7 +80,8 @@ class Moments:
         rest = products - pairs[:, None] - pairs[None, :] + value
         rest.fill_diagonal_(0)
         degenerate = rest.square().sum() / (number * (number - 1))
-        spread = 4 * pairs.var() / number + 2 * degenerate / (number * (number - 1))
+        linear = (pairs.var() - degenerate / (number - 1)).clamp_min(0)
+        spread = 4 * linear / number + 2 * degenerate / (number * (number - 1))
         half = NORMAL * float(spread.sqrt())
         return value, value - half, value + half
 
