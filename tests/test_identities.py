@@ -24,6 +24,7 @@ from pyromoe.guides import Seeded, log_prob
 from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.inference.treatments.reweighted_wake_sleep import with_uniform
+from pyromoe.inference.treatments.stratified import strata
 from pyromoe.models import log_joint
 
 if TYPE_CHECKING:
@@ -109,6 +110,19 @@ def start(name: str, p: Any, objective: str) -> Any:
     elbo = Treatment_ELBO(name, noise=Seeded(1))
     elbo.differentiable_loss(p.model, p.guide(objective), p.x, p.y)
     return elbo.state
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 7])
+def test_the_strata_together_are_q(number: int) -> None:
+    """Each is a distribution, and their mean is q, wherever the edges cut an expert in two."""
+    logits = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
+    logits[3, 2] = -torch.inf
+    q = logits.softmax(-1)
+    within = strata(q.log(), number).exp()
+    close: dict[str, Any] = {"rtol": 0, "atol": 1e-12}
+    torch.testing.assert_close(within.sum(-1), torch.ones(number, 20), **close)
+    torch.testing.assert_close(within.mean(0), q, **close)
+    assert bool((within[:, 3, 2] == 0).all())
 
 
 @pytest.mark.parametrize("name", ["vimco", "ovis"])
