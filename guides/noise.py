@@ -45,7 +45,8 @@ class FromRaw:
         """See `Noise.categorical`."""
         uniform = self.raw("uniform", (len(logits), num_samples), logits)
         cumulated = logits.detach().softmax(-1).cumsum(-1)
-        z = torch.searchsorted(cumulated, uniform * cumulated[:, -1:], right=True)
+        # Counted, not searched: what runs for many members at once has no search of its own.
+        z = (cumulated[:, None] <= (uniform * cumulated[:, -1:])[..., None]).sum(-1)
         # A uniform number next to 1 may be rounded up to it: the last category that is possible.
         last = (cumulated < cumulated[:, -1:]).sum(-1, keepdim=True)
         return torch.minimum(z, last).T

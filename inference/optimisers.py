@@ -1,69 +1,70 @@
-"""Optimisers as functions of tensors, so that their step can be part of a graph.
+"""Optimisers as functions of one flat vector of parameters, so that they can be part of a graph.
 
-Each is a pair: the first moments, and a function from values, gradients, moments and learning rate
-to new values and moments. They follow `torch.optim`, whose own step changes tensors in place and
-reads numbers out of them.
+They follow `torch.optim`, whose own step reads numbers out of tensors. What depends on the number
+of the step alone is a factor, computed outside of the graph: in it, it would be computed anew for
+every parameter.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
-
-import torch
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-BETAS, SMALLEST, DECAY = (0.9, 0.999), 1e-8, 0.01
+FIRST, SECOND, SMALLEST, DECAY = 0.9, 0.999, 1e-8, 0.01
 """The defaults of `torch.optim.Adam` and `AdamW`."""
 
 
-def start_adam(values: list[Tensor]) -> dict[str, Any]:
-    """Return moments of 0 and a count of 0."""
-    zeros = [torch.zeros_like(v) for v in values]
-    squares = [torch.zeros_like(v) for v in values]
-    return {"mean": zeros, "square": squares, "count": torch.zeros((), dtype=torch.float64)}
+@dataclass(frozen=True, slots=True)
+class Optimiser:
+    """A way to take a step.
+
+    Attributes:
+        moments: how many vectors like the parameters it keeps.
+        factors: from the number of the step, 1 for the first, and the learning rate.
+        update: changes values and moments, given the gradient and the factors as scalars.
+    """
+
+    moments: int
+    factors: Callable[[int, float], tuple[float, ...]]
+    update: Callable[[Tensor, Tensor, Sequence[Tensor], Sequence[Tensor]], None]
+
+
+def _adam_factors(number: int, rate: float) -> tuple[float, ...]:
+    return rate / (1 - FIRST**number), math.sqrt(1 - SECOND**number)
+
+
+def _adamw_factors(number: int, rate: float) -> tuple[float, ...]:
+    return (*_adam_factors(number, rate), 1 - rate * DECAY)
 
 
 def adam(
-    values: list[Tensor],
-    gradients: list[Tensor],
-    moments: dict[str, Any],
-    rate: Tensor,
-    decay: float = 0.0,
-) -> tuple[list[Tensor], dict[str, Any]]:
-    """Return values and moments after a step: Adam, with AdamW's decay (Kingma and Ba, 2015)."""
-    count = moments["count"] + 1
-    first, second = BETAS
-    size = rate / (1 - first**count)
-    root = (1 - second**count).sqrt()
-    mean = [torch.lerp(m, g, 1 - first) for m, g in zip(moments["mean"], gradients, strict=True)]
-    square = [
-        second * v + (1 - second) * g * g for v, g in zip(moments["square"], gradients, strict=True)
-    ]
-    updated = []
-    for value, m, v in zip(values, mean, square, strict=True):
-        kept = value * (1 - rate * decay) if decay else value
-        updated.append(kept - size * (m / (v.sqrt() / root + SMALLEST)))
-    return updated, {"mean": mean, "square": square, "count": count}
-
-
-def start_sgd(values: list[Tensor]) -> None:
-    """Return nothing: there are no moments."""
+    values: Tensor, gradient: Tensor, moments: Sequence[Tensor], factors: Sequence[Tensor]
+) -> None:
+    """Take a step of Adam (Kingma and Ba, 2015), or of AdamW (Loshchilov and Hutter, 2019)."""
+    mean, square = moments
+    size, root = factors[:2]
+    mean.lerp_(gradient, 1 - FIRST)
+    square.mul_(SECOND).addcmul_(gradient, gradient, value=1 - SECOND)
+    for kept in factors[2:]:
+        values.mul_(kept)
+    values.sub_(size * (mean / (square.sqrt() / root + SMALLEST)))
 
 
 def sgd(
-    values: list[Tensor], gradients: list[Tensor], moments: None, rate: Tensor
-) -> tuple[list[Tensor], None]:
-    """Return values after a step along the gradients."""
-    return [v - rate * g for v, g in zip(values, gradients, strict=True)], None
+    values: Tensor, gradient: Tensor, moments: Sequence[Tensor], factors: Sequence[Tensor]
+) -> None:
+    """Take a step along the gradient."""
+    values.sub_(factors[0] * gradient)
 
 
-OPTIMISERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "adam": (start_adam, adam),
-    "adamw": (start_adam, partial(adam, decay=DECAY)),
-    "sgd": (start_sgd, sgd),
+OPTIMISERS = {
+    "adam": Optimiser(2, _adam_factors, adam),
+    "adamw": Optimiser(2, _adamw_factors, adam),
+    "sgd": Optimiser(0, lambda number, rate: (rate,), sgd),
 }

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from torch.types import _size
 
 Mix = Literal["parameters", "log_likelihoods", "likelihoods"]
+SUPPORT = "_pyro_categorical_support"
+"""Pyro marks by it a z that is every category in order: there is nothing to select."""
 
 
 def select(z: Tensor, values: Tensor) -> Tensor:
@@ -41,6 +43,8 @@ def select(z: Tensor, values: Tensor) -> Tensor:
             "...nk,kne->...ne", z, values.flatten(2) if values.dim() > 2 else values[..., None]
         )
         return mixed.reshape(z.shape[:-1] + values.shape[2:])
+    if hasattr(z, SUPPORT) and len(z) == len(values):
+        return values.reshape(z.shape[:-1] + values.shape[1:])
     if z.dim() and z.shape[-1] == 1:
         return values.index_select(0, z.flatten()).reshape(z.shape[:-1] + values.shape[1:])
     return values[z, torch.arange(values.shape[1], device=z.device)]

@@ -9,9 +9,14 @@ weights. It is exact: no capacity, no row dropped. On the CPU it takes float32 a
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, library
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ALIGNED = 4
 """Numbers of float32 in 16 bytes."""
@@ -73,6 +78,44 @@ def _backward(
 grouped_linear.register_autograd(_backward, setup_context=_keep)
 
 
+def _of_members(
+    in_dims: Sequence[int | None], *tensors: Tensor
+) -> tuple[tuple[Tensor, ...], int]:
+    """Return arguments of R members as those of one with R times as many experts and rows."""
+    number = next(t.shape[d] for t, d in zip(tensors, in_dims, strict=True) if d is not None)
+    moved = [
+        t.expand(number, *t.shape) if d is None else t.movedim(d, 0)
+        for t, d in zip(tensors, in_dims, strict=True)
+    ]
+    *rows, ends = moved
+    offsets = rows[0].shape[1] * torch.arange(number, device=ends.device, dtype=ends.dtype)
+    return (*(r.flatten(0, 1) for r in rows), (ends + offsets[:, None]).flatten()), number
+
+
+def _forward_of_members(
+    info: object, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, ends: Tensor
+) -> tuple[Tensor, int]:
+    given, number = _of_members(in_dims, x, weight, ends)
+    return grouped_linear(*given).unflatten(0, (number, -1)), 0
+
+
+def _backward_of_members(
+    info: object,
+    in_dims: tuple[int | None, ...],
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    ends: Tensor,
+) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+    given, number = _of_members(in_dims, gradient, x, weight, ends)
+    in_x, in_weight = grouped_linear_backward(*given)
+    return (in_x.unflatten(0, (number, -1)), in_weight.unflatten(0, (number, -1))), (0, 0)
+
+
+grouped_linear.register_vmap(_forward_of_members)
+grouped_linear_backward.register_vmap(_backward_of_members)
+
+
 class Dispatch:
     """Rows sorted by the expert chosen for them, and the way back.
 
@@ -83,8 +126,8 @@ class Dispatch:
 
     def __init__(self, z: Tensor, number: int) -> None:
         self.z, self.order = z.sort(stable=True)
-        experts = torch.arange(number, device=z.device)
-        self.ends = torch.searchsorted(self.z, experts, right=True).to(torch.int32)
+        counts = z.new_zeros(number).scatter_add(0, z, torch.ones_like(z))
+        self.ends = counts.cumsum(0).to(torch.int32)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Return x_r W_z + b_z, (R, P), for sorted rows, (R, D).

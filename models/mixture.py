@@ -74,12 +74,12 @@ class MixtureOfExperts(PyroModule):
 
     def gate_logits(self, x: Tensor) -> Tensor:
         """Return the unnormalised log p(z = k | x), (N, K), at x, (N, D)."""
-        logits: Tensor = self.gate(x[:, self.gate_columns])[0]
+        logits: Tensor = self.gate(_columns(x, self.gate_columns))[0]
         return logits
 
     def expert_parameters(self, x: Tensor) -> dict[str, Tensor]:
         """Return the likelihood's parameters under each expert, (K, N, ...), at x, (N, D)."""
-        outputs = self.experts(x[:, self.expert_columns])
+        outputs = self.experts(_columns(x, self.expert_columns))
         parameters: dict[str, Tensor] = self.likelihood.parameters_of(outputs)
         return parameters
 
@@ -113,7 +113,7 @@ class MixtureOfExperts(PyroModule):
         self, x: Tensor, z: Tensor, layers: list[tuple[Tensor, Tensor]]
     ) -> dist.TorchDistribution:
         """Return p(y | z, x), batch shape (S, N)."""
-        x = x[:, self.expert_columns]
+        x = _columns(x, self.expert_columns)
         if self._few(x, z):
             outputs = self.experts.of_chosen(x, z, layers)
             return self.likelihood.distribution(**self.likelihood.parameters_of(outputs, z))
@@ -127,3 +127,8 @@ class MixtureOfExperts(PyroModule):
         """Whether so few pairs of datum and expert are chosen that sorting them pays."""
         each_has_its_own = not z.is_floating_point() and z.dim() > 0 and z.shape[-1] == len(x)
         return each_has_its_own and SAVING * z.numel() <= self.num_experts * len(x)
+
+
+def _columns(x: Tensor, columns: list[int]) -> Tensor:
+    """Return some columns of x, and x itself where they are all of them."""
+    return x if columns == list(range(x.shape[1])) else x[:, columns]

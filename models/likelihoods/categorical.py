@@ -24,12 +24,12 @@ class Categorical(Likelihood):
         self.outputs = self.encoded = num_classes
 
     def parameters_of(self, outputs: Tensor, z: Tensor | None = None) -> dict[str, Tensor]:
-        """Return the normalised logits, (K, N, C)."""
-        return {"logits": outputs.log_softmax(-1)}
+        """Return the logits, (K, N, C); what is added to all classes cancels, mixed or not."""
+        return {"logits": outputs}
 
     def distribution(self, **parameters: Tensor) -> TorchDistribution:
         """Return Categorical(softmax(logits))."""
-        return dist.Categorical(logits=parameters["logits"])
+        return Classes(logits=parameters["logits"])
 
     def mean(self, **parameters: Tensor) -> Tensor:
         """Return the class probabilities, (..., C)."""
@@ -37,6 +37,20 @@ class Categorical(Likelihood):
 
     def encode(self, y: Tensor) -> Tensor:
         """Return the classes one-hot, (N, C)."""
-        # By comparison: torch's own looks at the values, which a captured graph cannot.
-        classes = torch.arange(self.encoded, device=y.device)
-        return (y.long()[:, None] == classes).to(torch.get_default_dtype())
+        return _is_class(y, self.encoded).to(torch.get_default_dtype())
+
+
+class Classes(dist.Categorical):
+    """Pyro's Categorical, its density by comparison: a gather's gradient is a slow scatter."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log probability of classes, nats."""
+        is_class = _is_class(value, self.logits.shape[-1])
+        log_probability: Tensor = torch.where(is_class, self.logits, 0.0).sum(-1)
+        return log_probability
+
+
+def _is_class(y: Tensor, number: int) -> Tensor:
+    """Return whether each datum is in each class, (..., C)."""
+    # Not torch's one_hot: it looks at the values, which a captured graph cannot.
+    return y.long()[..., None] == torch.arange(number, device=y.device)

@@ -1,0 +1,296 @@
+r"""One step of stochastic variational inference as one function of tensors.
+
+    parameters, moments, state  <-  step(parameters, moments, state, noise, batch, settings)
+
+Trace, objective, gradient, optimiser and the treatment's state are all inside; chance comes in as
+raw numbers drawn before. Run as it is (`eager`), Pyro's handlers cost two or three milliseconds a
+step. Captured once (`captured`), the tensor operations that it made are replayed without Python's
+part; compiled (`compiled`), they are fused by torch's inductor. The first two give the same bits,
+the third the same numbers to rounding.
+
+All parameters lie in one flat vector, (P,), of which the modules hold views; those of several
+members (the restarts of a fit) in one matrix, (R, P), and one graph serves them all.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
+
+import pyro
+import torch
+
+from pyromoe.inference import graph as graphs
+from pyromoe.inference.auto import Auto
+from pyromoe.inference.members import Member, flat, to_leaves, to_state
+from pyromoe.inference.optimisers import OPTIMISERS
+from pyromoe.models import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+    from torch.fx import GraphModule
+
+    from pyromoe.guides.noise import Recipe
+    from pyromoe.inference.auto import Mode
+    from pyromoe.inference.elbo import Treatment_ELBO
+    from pyromoe.models.trace import Program
+
+    Run = Callable[[list[Tensor], list[Tensor]], Tensor]
+
+
+@dataclass(frozen=True)
+class Call:
+    """The form of a call, without the values of its tensors."""
+
+    args: tuple[Any, ...]
+    names: tuple[str, ...]
+    stacked: bool
+    key: object
+
+    def of(self, r: int) -> list[Any]:
+        """Return the arguments of a member."""
+        return [a[r] if self.stacked and torch.is_tensor(a) else a for a in self.args]
+
+    def filled(self, tensors: Sequence[Tensor]) -> list[Any]:
+        """Return the arguments with other tensors."""
+        given = iter(tensors)
+        return [next(given) if torch.is_tensor(a) else a for a in self.args]
+
+
+class Step:
+    """A step that updates the parameters of a model and its guide, or of several side by side.
+
+    Works on any program and guide that `Treatment_ELBO` takes, their parameters in modules. Where
+    a program cannot be captured (it looks at values in Python, say) the step runs eagerly, and
+    `note` says why.
+
+    Args:
+        elbo: the treatment and its noise; its state advances with every step.
+        model: the model.
+        guide: its guide.
+        optimiser: "adam", "adamw" or "sgd".
+        mode: see above; "auto" chooses by the work ahead. It may be changed between steps.
+        divide_by: the loss is divided by this number, of data for instance.
+        beside: more members (elbo, model, guide) of the same form, which take their steps at the
+            same time.
+
+    Attributes:
+        mode: how steps are run.
+        note: why they are not run as was asked, or an empty text.
+        ahead: how many steps are still to come, for "auto".
+        taken: how many were taken.
+    """
+
+    def __init__(
+        self,
+        elbo: Treatment_ELBO,
+        model: Program,
+        guide: Program,
+        *,
+        optimiser: str = "adam",
+        mode: Mode = "captured",
+        divide_by: float = 1.0,
+        beside: Sequence[tuple[Treatment_ELBO, Program, Program]] = (),
+    ) -> None:
+        self.members = [Member(elbo, model, guide), *(Member(*each) for each in beside)]
+        self.mode, self.note, self.auto = mode, "", Auto()
+        self.divide_by, self.optimiser = divide_by, OPTIMISERS[optimiser]
+        self.values = flat(self.members)
+        self.moments = [torch.zeros_like(self.values) for _ in range(self.optimiser.moments)]
+        self.state: list[Tensor] | None = None
+        self.taken, self.ahead = 0, 0
+        self.runs: dict[object, Run] = {}
+
+    def __call__(
+        self,
+        *args: Any,
+        learning_rate: float = 0.01,
+        options: Mapping[str, float] | None = None,
+        stacked: bool = False,
+    ) -> Tensor:
+        """Take a step; return the loss before it, a scalar, or (R,), without a gradient.
+
+        Args:
+            *args: of the model; tensors may change from step to step, other arguments make another
+                graph, as does another shape (a short last batch).
+            learning_rate: of this step.
+            options: of the treatment's config, those that change over the fit.
+            stacked: whether the tensors among the arguments have a leading dimension, a slice for
+                each member; otherwise all members are given the same.
+        """
+        names, config = tuple(options or ()), self.members[0].elbo.config
+        key = (*(_form(a) for a in args), names, stacked, config)
+        call = Call(args, names, stacked, key)
+        if self.state is None:
+            self._begin(call)
+        self.taken += 1
+        factors = self.optimiser.factors(self.taken, learning_rate)
+        knobs = [torch.tensor(factors, dtype=self.values.dtype)]
+        knobs += [torch.tensor(v, dtype=torch.float64) for v in (options or {}).values()]
+        tensors = _tensors(args)
+        if self.mode != "auto":
+            return self._run(self.mode, call, knobs)(tensors, knobs)
+        chosen = self.auto.mode(key, self.ahead)
+        run = self._run(chosen, call, knobs)
+        started = time.perf_counter()
+        loss = run(tensors, knobs)
+        self.auto.record(key, chosen, time.perf_counter() - started)
+        return loss
+
+    @property
+    def ran(self) -> str:
+        """How steps were run: for metrics and messages."""
+        return self.note or (self.auto.text if self.mode == "auto" else self.mode)
+
+    def hand_over(self) -> None:
+        """Give modules numbers of their own in the place of views, and treatments their states."""
+        for r, member in enumerate(self.members):
+            for parameter in member.parameters.values():
+                parameter.data = parameter.data.clone()
+            if self.state is not None:
+                self._give_state(r)
+
+    def _begin(self, call: Call) -> None:
+        """Look at every member, and take over the treatments' states."""
+        leaves = []
+        for r, member in enumerate(self.members):
+            found, self.structure = member.begin(call.of(r))
+            leaves.append(found)
+        many = len(self.members) > 1
+        self.state = [torch.stack(g) for g in zip(*leaves, strict=True)] if many else leaves[0]
+
+    def _give_state(self, r: int) -> None:
+        assert self.state is not None
+        leaves = [leaf[r] for leaf in self.state] if len(self.members) > 1 else self.state
+        self.members[r].elbo.state = to_state(leaves, self.structure)
+
+    def _run(self, mode: Mode, call: Call, knobs: list[Tensor]) -> Run:
+        """Return the function that takes a step of this form."""
+        key = (mode, call.key)
+        if key not in self.runs:
+            run = None if mode == "eager" or self.note else self._as_graph(mode, call, knobs)
+            self.runs[key] = run or self._eagerly(call)
+        return self.runs[key]
+
+    def _eagerly(self, call: Call) -> Run:
+        """Return the step in Python, member by member."""
+
+        def run(tensors: list[Tensor], knobs: list[Tensor]) -> Tensor:
+            found = []
+            for r, member in enumerate(self.members):
+                own = [t[r] if call.stacked else t for t in tensors]
+                step = self._function(member, call)
+                found.append(step(*self._held(r), *own, *knobs))
+            if len(found) == 1:
+                return self._advanced(found[0])
+            return self._advanced([torch.stack(each) for each in zip(*found, strict=True)])
+
+        return run
+
+    def _as_graph(self, mode: Mode, call: Call, knobs: list[Tensor]) -> Run | None:
+        """Return the step as a graph, or None, and say why, where it cannot be captured."""
+        first = call.of(0)
+        try:
+            recipe = self.members[0].recipe(first)
+            noise = [like.new_full(shape, 0.5) for _, shape, like in recipe]
+            given = [*self._held(0), *noise, *_tensors(first), *knobs]
+            step = self._function(self.members[0], call, len(noise))
+            with pyro.validation_enabled(False):
+                graph = graphs.capture(step, given)
+            if len(self.members) > 1:
+                shared = [*[False] * (len(given) - len(_tensors(first)) - len(knobs))]
+                shared += [*[not call.stacked] * len(_tensors(first)), *[True] * len(knobs)]
+                noise = [torch.stack([n] * len(self.members)) for n in noise]
+                given = [*self._held(), *noise, *_tensors(call.args), *knobs]
+                graph = graphs.side_by_side(graph, given, shared)
+        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+            if isinstance(error, InputError):
+                raise
+            self.note = f"eager: it cannot be captured ({_first(error)})"
+            return None
+        self.auto.captured(call.key, graph, given)
+        if mode == "compiled":
+            return self._replay(self._compiled(call, graph, given), recipe)
+        return self._replay(graph, recipe)
+
+    def _compiled(self, call: Call, graph: GraphModule, given: list[Tensor]) -> graphs.Function:
+        """Return the graph compiled, or as it is where there is no compiler that takes it."""
+        started = time.perf_counter()
+        try:
+            compiled = graphs.compiled(graph, given)
+            self.auto.compiled(call.key, time.perf_counter() - started)
+            return compiled
+        except Exception as error:  # inductor raises what its compiler raises
+            self.note = f"captured: it cannot be compiled ({_first(error)})"
+            return graph
+
+    def _replay(self, graph: graphs.Function, recipe: Recipe) -> Run:
+        """Return the step by a graph, its noise drawn from each member's own source."""
+
+        def draw() -> list[Tensor]:
+            sources: list[Any] = [m.elbo.noise for m in self.members]
+            drawn = [[s.raw(*entry) for entry in recipe] for s in sources]
+            return drawn[0] if len(drawn) == 1 else [torch.stack(n) for n in zip(*drawn, strict=True)]
+
+        def run(tensors: list[Tensor], knobs: list[Tensor]) -> Tensor:
+            with torch.no_grad():
+                return self._advanced(graph(*self._held(), *draw(), *tensors, *knobs))
+
+        return run
+
+    def _function(self, member: Member, call: Call, draws: int | None = None) -> graphs.Function:
+        """Return a member's step: it changes values and moments, returns loss and next state.
+
+        With a number of draws it takes so many tensors of raw noise.
+        """
+        assert self.state is not None
+        counts = [1, len(self.moments), len(self.state), draws or 0, len(_tensors(call.args)), 1]
+        ends = [*accumulate(counts, initial=0)]
+
+        def step(*given: Tensor) -> list[Tensor]:
+            values, moments, leaves, noise, tensors, factors = (
+                given[a:b] for a, b in pairwise(ends)
+            )
+            options = dict(zip(call.names, given[ends[-1] :], strict=True))
+            loss, gradient, state = member.gradient(
+                values[0],
+                to_state(leaves, self.structure),
+                None if draws is None else list(noise),
+                call.filled(tensors),
+                options,
+                self.divide_by,
+            )
+            with torch.no_grad():
+                self.optimiser.update(values[0], gradient, moments, factors[0].unbind())
+            return [loss, *to_leaves(state)[0]]
+
+        return step
+
+    def _held(self, r: int | None = None) -> list[Tensor]:
+        """Return values, moments and state, of one member or of all."""
+        assert self.state is not None
+        held = [self.values, *self.moments, *self.state]
+        return held if r is None or len(self.members) == 1 else [h[r] for h in held]
+
+    def _advanced(self, found: Sequence[Tensor]) -> Tensor:
+        """Take over the next state; return the loss."""
+        loss, *self.state = found
+        if self.state and len(self.members) == 1:
+            self._give_state(0)
+        return loss
+
+
+def _tensors(args: Sequence[Any]) -> list[Tensor]:
+    return [a for a in args if torch.is_tensor(a)]
+
+
+def _form(argument: Any) -> object:
+    return (argument.shape, argument.dtype) if torch.is_tensor(argument) else argument
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:200]
