@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from pyromoe.models.pick import pick
+
 
 def log_prob(logits: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     """Return log q(z), (S, N), of integers z, (S, N), under logits, (N, K)."""
-    return logits.log_softmax(-1).gather(-1, z.T).T
+    return pick(logits.log_softmax(-1), z)
 
 
 def expectation(log_q: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,10 @@
 from .comparison import compare as compare
 from .elbo import Treatment_ELBO as Treatment_ELBO
-from .step import Step as Step
 from .lab import Gradients as Gradients, gradients as gradients
 from .posterior import to_arviz as to_arviz
 from .prediction import predict as predict
 from .result import Fit as Fit
 from .schedule import Schedule as Schedule
+from .step import Step as Step
 from .svi import fit as fit
 from .treatments import TREATMENTS as TREATMENTS

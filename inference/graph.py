@@ -36,19 +36,16 @@ def capture(function: Function, arguments: Sequence[Tensor]) -> GraphModule:
     return _lean(make_fx(function)(*(a.detach().clone() for a in arguments)))
 
 
-def side_by_side(
-    graph: GraphModule, arguments: Sequence[Tensor], shared: Sequence[bool]
-) -> GraphModule:
-    """Return the graph for R members at once.
+def side_by_side(graph: Function, shared: Sequence[bool]) -> Function:
+    """Return a function for R members at once, its arguments and results (R, ...).
 
     Args:
         graph: for one.
-        arguments: with a leading dimension, (R, ...), where they are not shared.
-        shared: whether an argument is the same for all members.
+        shared: for each argument, whether it is the same for all members.
     """
     places = tuple(None if s else 0 for s in shared)
     batched = torch.func.vmap(lambda *given: tuple(graph(*given)), in_dims=places)
-    return capture(lambda *given: list(batched(*given)), arguments)
+    return lambda *given: list(batched(*given))
 
 
 def compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Function:
@@ -66,7 +63,7 @@ def _compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Function:
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.decomposition import select_decomp_table
 
-    pure = torch.func.functionalize(graph, remove="mutations_and_views")
+    pure = torch.func.functionalize(graph, remove="mutations")
     traced = make_fx(pure, decomposition_table=select_decomp_table(), tracing_mode="fake")
     copies = [a.detach().clone() for a in arguments]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The steps of one start of a fit."""
+"""The steps of a fit, from one start or from several side by side."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pyromoe.inference.graph import Step
-from pyromoe.inference.result import log_likelihood, to_tensors
+from pyromoe.inference.evaluation import Evaluation
+from pyromoe.inference.result import to_tensors
+from pyromoe.inference.step import Step
 from pyromoe.models import log_joint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor
 
     from pyromoe.inference.budget import Budget
     from pyromoe.inference.elbo import Treatment_ELBO
-    from pyromoe.inference.graph import Mode
     from pyromoe.inference.plan import Plan
     from pyromoe.inference.restart import Restart
     from pyromoe.models.data import Data
 
 CHECKPOINTS = 50
 """How often the exact log-likelihood of the training rows is written into the history."""
-WORTH_CAPTURING = 100
-"""Fewer steps than this are over before a step is captured."""
 
 
 class NumericalError(ArithmeticError):
@@ -34,103 +34,144 @@ class NumericalError(ArithmeticError):
 
 
 class Loop:
-    """The steps of one restart."""
+    """The steps of some restarts; those that break down are left behind.
+
+    Args:
+        plan: what is fitted, and how.
+        data: the rows.
+        starts: the restarts, each with its ELBO and the source of the order of its rows.
+        budget: for each restart.
+        report: called with the share that is done and what is being done.
+    """
 
     def __init__(
         self,
         plan: Plan,
         data: Data,
-        elbo: Treatment_ELBO,
-        restart: Restart,
+        starts: Sequence[tuple[Restart, Treatment_ELBO, torch.Generator]],
         budget: Budget,
         report: Callable[[float, str], None],
     ) -> None:
-        self.plan, self.elbo, self.restart = plan, elbo, restart
-        self.budget, self.report = budget, report
+        self.plan, self.budget, self.report = plan, budget, report
+        self.restarts = [restart for restart, _, _ in starts]
+        self.orders = [order for _, _, order in starts]
         self.x, self.y = to_tensors(data.train, plan.spec)
         self.log_jacobian = data.encoding.log_jacobian
         settings, n = plan.spec.fit, len(self.x)
         self.batch = n if settings.batch_size == "full" else min(settings.batch_size, n)
         self.per_epoch = -(-n // self.batch)
         evaluations = plan.treatment.evaluations(plan.config, plan.spec.experts.number)
-        rows_per_step = n / self.per_epoch
-        self.total = budget.steps(self.per_epoch, evaluations * rows_per_step)
-        few = self.total is not None and self.total < WORTH_CAPTURING
-        chosen: Mode = (
-            ("eager" if few else "captured") if settings.mode == "auto" else settings.mode
-        )
+        self.total = budget.steps(self.per_epoch, evaluations * n / self.per_epoch)
+        members = [(elbo, restart.model, restart.guide) for restart, elbo, _ in starts]
         self.take = Step(
-            elbo,
-            restart.model,
-            restart.guide,
+            *members[0],
             optimiser=settings.optimiser,
-            mode=chosen,
+            mode=settings.mode,
             divide_by=n,
+            beside=members[1:],
         )
-        self.rate = settings.learning_rate
+        self.evaluation = Evaluation(self.take.members)
+        self.rate, self.options = settings.learning_rate, dict[str, float]()
         self.started = time.perf_counter()
 
     def done(self) -> float:
         """Return the share of the budget that is used up."""
         if self.total is not None:
-            return self.restart.steps / self.total
-        return min(1.0, (time.perf_counter() - self.started) / self.budget.amount)
+            return self.take.taken / self.total
+        return min(1.0, self._elapsed() / (self.budget.amount * len(self.restarts)))
 
-    def run(self, generator: torch.Generator) -> None:
-        """Take steps until the budget is used up."""
+    def run(self) -> None:
+        """Take steps until the budget is used up or no restart is left."""
         epoch, written = 0, -1.0
-        while self.done() < 1:
-            order = torch.randperm(len(self.x), generator=generator)
+        while self.done() < 1 and self._left():
             losses = []
-            for rows in order.split(self.batch):
-                losses.append(self.step(rows))
-                if self.done() >= 1:
+            for x, y in self._batches():
+                losses.append(self.step(x, y))
+                if self.done() >= 1 or not self._left():
                     break
             epoch += 1
             exact = self.done() >= written + 1 / CHECKPOINTS or self.done() >= 1
             written = self.done() if exact else written
-            self.write(epoch, float(np.mean(losses)), exact)
+            self.write(epoch, np.mean(losses, 0).tolist(), exact)
+        self.take.hand_over()
+        for restart in self._left():
+            restart.mode = self.take.ran
+        for restart in self.restarts:
+            restart.seconds = self._elapsed() / len(self.restarts)
 
-    def step(self, rows: torch.Tensor) -> float:
-        """Take one step; return the loss, nats a datum."""
+    def step(self, x: Tensor, y: Tensor) -> list[float]:
+        """Take one step; return each restart's loss, nats a datum."""
         done, self.rate = self.done(), self.plan.spec.fit.learning_rate
         if self.plan.spec.fit.schedule == "cosine":
             self.rate *= (1 + math.cos(math.pi * done)) / 2
         self.options = {name: s.at(done) for name, s in self.plan.schedules.items()}
-        x, y = self.x[rows], self.y[rows]
-        loss = self.take(x, y, len(self.x), learning_rate=self.rate, options=self.options)
-        value = float(loss)
-        if not np.isfinite(value):
-            raise NumericalError(f"the loss is {value} at step {self.restart.steps + 1}")
-        self.restart.steps += 1
-        return value
+        self.take.ahead = self._ahead(done)
+        losses = self.take(
+            x,
+            y,
+            len(self.x),
+            learning_rate=self.rate,
+            options=self.options,
+            stacked=len(self.restarts) > 1 and self.batch < len(self.x),
+        )
+        values: list[float] = losses.reshape(-1).tolist()
+        for restart, value in zip(self.restarts, values, strict=True):
+            if not math.isfinite(value) and not restart.failure:
+                restart.failure = f"the loss is {value} at step {self.take.taken}"
+            restart.steps += not restart.failure
+        return values
 
-    def write(self, epoch: int, loss: float, exact: bool) -> None:
-        """Add a row to the history and report."""
-        restart, n = self.restart, len(self.x)
-        value = self.log_likelihood() / n if exact else None
-        if value is not None and not np.isfinite(value):
-            raise NumericalError(f"log p(y | x) is {value} after step {restart.steps}")
-        row: dict[str, Any] = {
-            "restart": restart.seed,
-            "epoch": epoch,
-            "step": restart.steps,
-            "loss": loss,
-        }
-        row |= {"log_likelihood": value, "learning_rate": self.rate} | self.options
-        restart.history.append(row | {"seconds": time.perf_counter() - self.started})
-        if value is not None:
-            self.report(self.done(), f"epoch {epoch}, log p(y | x) {value:.4f} nats a datum")
+    def write(self, epoch: int, losses: Sequence[float], exact: bool) -> None:
+        """Add a row to each restart's history and report."""
+        n, best = len(self.x), -math.inf
+        totals = self._log_likelihoods() if exact else [None] * len(self.restarts)
+        common = {"learning_rate": self.rate, **self.options, "seconds": self._elapsed()}
+        for restart, loss, total in zip(self.restarts, losses, totals, strict=True):
+            if restart.failure:
+                continue
+            value = None if total is None else total / n
+            if value is not None and not math.isfinite(value):
+                restart.failure = f"log p(y | x) is {value} after step {restart.steps}"
+                continue
+            row: dict[str, Any] = {"restart": restart.seed, "epoch": epoch, "step": restart.steps}
+            restart.history.append(row | {"loss": loss, "log_likelihood": value} | common)
+            restart.log_likelihood = total
+            best = max(best, -math.inf if value is None else value)
+        if exact and self._left():
+            what = "best log p(y | x)" if len(self.restarts) > 1 else "log p(y | x)"
+            self.report(self.done(), f"epoch {epoch}, {what} {best:.4f} nats a datum")
 
-    def log_likelihood(self) -> float:
-        """Return log p(y | x) of the training rows on the original scale, nats."""
-        weights = self.restart.guide.weights.values()
-        total = log_likelihood(self.restart.model, weights, self.x, self.y).double().sum()
-        return float(total) + len(self.x) * self.log_jacobian
-
-    def log_prior(self) -> float:
-        """Return the log prior of the weights, nats."""
-        weights = self.restart.guide.weights.values()
+    def log_prior(self, restart: Restart) -> float:
+        """Return the log prior of a restart's weights, nats."""
+        weights = restart.guide.weights.values()
         with torch.no_grad():
-            joint = log_joint(self.restart.model, self.x[:1], self.y[:1], weights=weights)
+            joint = log_joint(restart.model, self.x[:1], self.y[:1], weights=weights)
             return float(joint.log_prior_of_weights)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the rows of an epoch, in an order of its own for each restart."""
+        if self.batch == len(self.x):
+            yield self.x, self.y
+            return
+        orders = [torch.randperm(len(self.x), generator=order) for order in self.orders]
+        order = torch.stack(orders) if len(orders) > 1 else orders[0]
+        for rows in order.split(self.batch, -1):
+            yield self.x[rows], self.y[rows]
+
+    def _log_likelihoods(self) -> list[float]:
+        """Return log p(y | x) of the training rows on the original scale, nats."""
+        constant = len(self.x) * self.log_jacobian
+        return [total + constant for total in self.evaluation(self.take.values, self.x, self.y)]
+
+    def _left(self) -> list[Restart]:
+        return [restart for restart in self.restarts if not restart.failure]
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self.started
+
+    def _ahead(self, done: float) -> int:
+        """Return how many steps are to come, as far as is known."""
+        taken = self.take.taken
+        if self.total is not None:
+            return self.total - taken
+        return round(taken * (1 - done) / done) if taken > 1 else 1000

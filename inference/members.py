@@ -68,7 +68,7 @@ class Member:
         self,
         values: Tensor,
         state: Any,
-        noise: list[Tensor] | None,
+        noise: Sequence[Tensor] | None,
         args: Sequence[Any],
         options: Mapping[str, Tensor],
         divide_by: float,
@@ -97,14 +97,12 @@ class Member:
             advanced = self.elbo.state
         finally:
             self.elbo.config, self.elbo.noise, self.elbo.state = plain, own, state
-        each = [
-            torch.zeros_like(v) if g is None else g for g, v in zip(found, leaves, strict=True)
-        ]
+        each = [torch.zeros_like(v) if g is None else g for g, v in zip(found, leaves, strict=True)]
         return loss.detach(), torch.cat([g.reshape(-1) for g in each]), advanced
 
 
 def flat(members: Sequence[Member]) -> Tensor:
-    """Return all parameters as a vector, (P,), or a matrix, (R, P), of which the modules hold views.
+    """Return all parameters as a vector, (P,), or a matrix, (R, P), and make the modules' views.
 
     Raises:
         InputError: where there are none, or they are of several types or devices.
@@ -131,7 +129,10 @@ def shaped(values: Tensor, parameters: Sequence[nn.Parameter]) -> Iterator[Tenso
 
 def to_leaves(state: Any) -> tuple[list[Tensor], Any]:
     """Return the tensors of a treatment's state, and its structure; there may be none."""
-    return ([], None) if state is None else pytree.tree_flatten(state)
+    if state is None:
+        return [], None
+    # A step may name what it learned in another order.
+    return pytree.tree_flatten(dict(sorted(state.items())) if isinstance(state, dict) else state)
 
 
 def to_state(leaves: Sequence[Tensor], structure: Any) -> Any:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Call:
-    """The form of a call, without the values of its tensors."""
+    """The form of a call, with the arguments of the first that had it as an example."""
 
     args: tuple[Any, ...]
     names: tuple[str, ...]
@@ -103,6 +103,7 @@ class Step:
         self.moments = [torch.zeros_like(self.values) for _ in range(self.optimiser.moments)]
         self.state: list[Tensor] | None = None
         self.taken, self.ahead = 0, 0
+        self.calls: dict[object, Call] = {}
         self.runs: dict[object, Run] = {}
 
     def __call__(
@@ -123,8 +124,10 @@ class Step:
                 each member; otherwise all members are given the same.
         """
         names, config = tuple(options or ()), self.members[0].elbo.config
-        key = (*(_form(a) for a in args), names, stacked, config)
-        call = Call(args, names, stacked, key)
+        key = (*map(_form, args), names, stacked, config)
+        call = self.calls.get(key)
+        if call is None:
+            call = self.calls[key] = Call(args, names, stacked, key)
         if self.state is None:
             self._begin(call)
         self.taken += 1
@@ -178,35 +181,37 @@ class Step:
 
     def _eagerly(self, call: Call) -> Run:
         """Return the step in Python, member by member."""
+        gradients = [self._gradient(member, call) for member in self.members]
 
-        def run(tensors: list[Tensor], knobs: list[Tensor]) -> Tensor:
-            found = []
-            for r, member in enumerate(self.members):
-                own = [t[r] if call.stacked else t for t in tensors]
-                step = self._function(member, call)
-                found.append(step(*self._held(r), *own, *knobs))
-            if len(found) == 1:
-                return self._advanced(found[0])
-            return self._advanced([torch.stack(each) for each in zip(*found, strict=True)])
+        def gradient(*given: Tensor) -> list[Tensor]:
+            if len(gradients) == 1:
+                return gradients[0](*given)
+            shared = self._shared(call, 0)
+            own = [
+                [g if s else g[r] for g, s in zip(given, shared, strict=True)]
+                for r in range(len(gradients))
+            ]
+            found = [g(*given) for g, given in zip(gradients, own, strict=True)]
+            return [torch.stack(each) for each in zip(*found, strict=True)]
 
-        return run
+        return self._replay(self._updating(gradient), [])
 
     def _as_graph(self, mode: Mode, call: Call, knobs: list[Tensor]) -> Run | None:
         """Return the step as a graph, or None, and say why, where it cannot be captured."""
-        first = call.of(0)
+        first, many = call.of(0), len(self.members) > 1
         try:
             recipe = self.members[0].recipe(first)
             noise = [like.new_full(shape, 0.5) for _, shape, like in recipe]
-            given = [*self._held(0), *noise, *_tensors(first), *knobs]
-            step = self._function(self.members[0], call, len(noise))
+            gradient = self._gradient(self.members[0], call, len(noise))
             with pyro.validation_enabled(False):
-                graph = graphs.capture(step, given)
-            if len(self.members) > 1:
-                shared = [*[False] * (len(given) - len(_tensors(first)) - len(knobs))]
-                shared += [*[not call.stacked] * len(_tensors(first)), *[True] * len(knobs)]
-                noise = [torch.stack([n] * len(self.members)) for n in noise]
-                given = [*self._held(), *noise, *_tensors(call.args), *knobs]
-                graph = graphs.side_by_side(graph, given, shared)
+                if many:
+                    held = [h[0] for h in self._held()]
+                    one = graphs.capture(gradient, [*held, *noise, *_tensors(first), *knobs[1:]])
+                    gradient = graphs.side_by_side(one, self._shared(call, len(noise)))
+                    noise = [torch.stack([n] * len(self.members)) for n in noise]
+                given = [*self.moments, *self._held(), *noise, *_tensors(call.args), *knobs[1:]]
+                given = [knobs[0], *given]
+                graph = graphs.capture(self._updating(gradient), given)
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             if isinstance(error, InputError):
                 raise
@@ -228,60 +233,68 @@ class Step:
             self.note = f"captured: it cannot be compiled ({_first(error)})"
             return graph
 
-    def _replay(self, graph: graphs.Function, recipe: Recipe) -> Run:
-        """Return the step by a graph, its noise drawn from each member's own source."""
-
-        def draw() -> list[Tensor]:
-            sources: list[Any] = [m.elbo.noise for m in self.members]
-            drawn = [[s.raw(*entry) for entry in recipe] for s in sources]
-            return drawn[0] if len(drawn) == 1 else [torch.stack(n) for n in zip(*drawn, strict=True)]
+    def _replay(self, step: graphs.Function, recipe: Recipe) -> Run:
+        """Return the step by a function, its noise drawn from each member's own source."""
+        sources: list[Any] = [m.elbo for m in self.members]
 
         def run(tensors: list[Tensor], knobs: list[Tensor]) -> Tensor:
+            noise = [[s.noise.raw(*entry) for entry in recipe] for s in sources]
+            drawn = noise[0] if len(noise) == 1 else map(torch.stack, zip(*noise, strict=True))
             with torch.no_grad():
-                return self._advanced(graph(*self._held(), *draw(), *tensors, *knobs))
+                found = step(knobs[0], *self.moments, *self._held(), *drawn, *tensors, *knobs[1:])
+            loss, *self.state = found
+            if self.state and len(sources) == 1:
+                self._give_state(0)
+            return loss
 
         return run
 
-    def _function(self, member: Member, call: Call, draws: int | None = None) -> graphs.Function:
-        """Return a member's step: it changes values and moments, returns loss and next state.
+    def _gradient(self, member: Member, call: Call, draws: int | None = None) -> graphs.Function:
+        """Return a member's loss, gradient and next state as a function of tensors.
 
         With a number of draws it takes so many tensors of raw noise.
         """
         assert self.state is not None
-        counts = [1, len(self.moments), len(self.state), draws or 0, len(_tensors(call.args)), 1]
+        counts = [1, len(self.state), draws or 0, len(_tensors(call.args)), len(call.names)]
         ends = [*accumulate(counts, initial=0)]
 
-        def step(*given: Tensor) -> list[Tensor]:
-            values, moments, leaves, noise, tensors, factors = (
-                given[a:b] for a, b in pairwise(ends)
-            )
-            options = dict(zip(call.names, given[ends[-1] :], strict=True))
-            loss, gradient, state = member.gradient(
+        def gradient(*given: Tensor) -> list[Tensor]:
+            values, leaves, noise, tensors, options = (given[a:b] for a, b in pairwise(ends))
+            loss, found, state = member.gradient(
                 values[0],
                 to_state(leaves, self.structure),
-                None if draws is None else list(noise),
+                None if draws is None else noise,
                 call.filled(tensors),
-                options,
+                dict(zip(call.names, options, strict=True)),
                 self.divide_by,
             )
+            return [loss, found, *to_leaves(state)[0]]
+
+        return gradient
+
+    def _updating(self, gradient: graphs.Function) -> graphs.Function:
+        """Return the step by a gradient: it changes values and moments, returns loss and state."""
+        count = len(self.moments)
+
+        def step(factors: Tensor, *given: Tensor) -> list[Tensor]:
+            moments, rest = given[:count], given[count:]
+            loss, found, *state = gradient(*rest)
             with torch.no_grad():
-                self.optimiser.update(values[0], gradient, moments, factors[0].unbind())
-            return [loss, *to_leaves(state)[0]]
+                self.optimiser.update(rest[0], found, moments, factors.unbind())
+            return [loss, *state]
 
         return step
 
-    def _held(self, r: int | None = None) -> list[Tensor]:
-        """Return values, moments and state, of one member or of all."""
+    def _held(self) -> list[Tensor]:
+        """Return values and states."""
         assert self.state is not None
-        held = [self.values, *self.moments, *self.state]
-        return held if r is None or len(self.members) == 1 else [h[r] for h in held]
+        return [self.values, *self.state]
 
-    def _advanced(self, found: Sequence[Tensor]) -> Tensor:
-        """Take over the next state; return the loss."""
-        loss, *self.state = found
-        if self.state and len(self.members) == 1:
-            self._give_state(0)
-        return loss
+    def _shared(self, call: Call, draws: int) -> list[bool]:
+        """Return which arguments of a gradient are the same for all members."""
+        own = len(self._held()) + draws
+        tensors = len(_tensors(call.args))
+        return [*[False] * own, *[not call.stacked] * tensors, *[True] * len(call.names)]
 
 
 def _tensors(args: Sequence[Any]) -> list[Tensor]:

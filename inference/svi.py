@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.plan import Plan
     from pyromoe.models import Spec
+
+SIDE_BY_SIDE = 2**21
+"""Restarts are fitted side by side as long as their experts' widest layer has so few numbers."""
 
 
 def fit(
@@ -61,16 +63,16 @@ def fit(
         data = load(file) if table is None else from_table(plan.spec, table)
     budget = budget or Budget("epochs", plan.spec.fit.epochs)
     number = plan.spec.fit.restarts
-    restarts = []
+    restarts: list[Restart] = []
     with one_thread():
-        for r in range(number):
+        for group in _groups(plan, data):
 
-            def report(done: float, text: str, r: int = r) -> None:
+            def report(done: float, text: str, group: range = group) -> None:
                 if progress is not None:
-                    start = f"start {r + 1} of {number}, " if number > 1 else ""
-                    progress((r + done) / number, start + text)
+                    share = (group.start + done * len(group)) / number
+                    progress(share, _label(group, number) + text)
 
-            restarts.append(_restart(plan, data, r, budget, report))
+            restarts += _restarts(plan, data, group, budget, report)
         best = max(restarts, key=lambda r: r.score)
         if best.log_likelihood is None:
             raise NumericalError(
@@ -103,24 +105,43 @@ def seeds_of(spec: Spec, number: int) -> tuple[int, int, int]:
     return int(first >> 1), int(noise >> 1), int(order >> 1)
 
 
-def _restart(
-    plan: Plan, data: Data, number: int, budget: Budget, report: Callable[[float, str], None]
-) -> Restart:
-    """Return one fit from one start."""
-    seeds = seeds_of(plan.spec, number)
-    generator = torch.Generator().manual_seed(seeds[0])
-    model, guide = build(plan.spec, plan.latent, data.encoding, generator)
-    elbo = Treatment_ELBO(plan.treatment, noise=Seeded(seeds[1]))
-    elbo.config = plan.config
-    restart = Restart(number, model, guide)
-    started = time.perf_counter()
-    try:
-        loop = Loop(plan, data, elbo, restart, budget, report)
-        loop.run(torch.Generator().manual_seed(seeds[2]))
-        restart.mode = loop.take.note or loop.take.mode
-        restart.log_likelihood = loop.log_likelihood()
-        restart.score = restart.log_likelihood + loop.log_prior()
-    except NumericalError as error:
-        restart.failure = str(error)
-    restart.seconds = time.perf_counter() - started
-    return restart
+def _groups(plan: Plan, data: Data) -> Iterator[range]:
+    """Yield the restarts that are fitted side by side: many of a small model, one of a large."""
+    number, size = plan.spec.fit.restarts, plan.spec.fit.batch_size
+    rows = len(data.train.rows) if size == "full" else min(size, len(data.train.rows))
+    widest = max([*plan.spec.experts.hidden, data.encoding.num_classes or 1])
+    room = max(1, SIDE_BY_SIDE // (plan.spec.experts.number * max(1, rows) * widest))
+    room = 1 if plan.spec.fit.mode == "eager" else room
+    for first in range(0, number, room):
+        yield range(first, min(number, first + room))
+
+
+def _label(group: range, number: int) -> str:
+    if number == 1:
+        return ""
+    if len(group) == 1:
+        return f"start {group.start + 1} of {number}, "
+    return f"starts {group.start + 1} to {group.stop} of {number}, "
+
+
+def _restarts(
+    plan: Plan, data: Data, group: range, budget: Budget, report: Callable[[float, str], None]
+) -> list[Restart]:
+    """Return fits from several starts, made side by side."""
+    starts = []
+    for number in group:
+        seeds = seeds_of(plan.spec, number)
+        generator = torch.Generator().manual_seed(seeds[0])
+        model, guide = build(plan.spec, plan.latent, data.encoding, generator)
+        elbo = Treatment_ELBO(plan.treatment, noise=Seeded(seeds[1]))
+        elbo.config = plan.config
+        order = torch.Generator().manual_seed(seeds[2])
+        starts.append((Restart(number, model, guide), elbo, order))
+    loop = Loop(plan, data, starts, budget, report)
+    loop.run()
+    for restart in loop.restarts:
+        if restart.failure:
+            restart.log_likelihood = None
+        elif restart.log_likelihood is not None:
+            restart.score = restart.log_likelihood + loop.log_prior(restart)
+    return loop.restarts

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from pyro.distributions import TorchDistribution
 
+from pyromoe.models.pick import pick
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.distributions.constraints import Constraint
@@ -47,7 +49,7 @@ def select(z: Tensor, values: Tensor) -> Tensor:
         return values.reshape(z.shape[:-1] + values.shape[1:])
     if z.dim() and z.shape[-1] == 1:
         return values.index_select(0, z.flatten()).reshape(z.shape[:-1] + values.shape[1:])
-    return values[z, torch.arange(values.shape[1], device=z.device)]
+    return pick(values.movedim(0, 1), z)
 
 
 class Blend(TorchDistribution):

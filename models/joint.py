@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pyromoe.models.pick import pick
 from pyromoe.models.trace import (
     Assign,
     latent_logits,
@@ -64,8 +65,7 @@ class LogJoint:
         if z.is_floating_point():
             absent = (z == 0) & (log_prior == -torch.inf)
             return likelihood + (z * torch.where(absent, 0.0, log_prior)).sum(-1)
-        rows = torch.arange(len(log_prior), device=z.device)
-        return likelihood + log_prior[rows, z]
+        return likelihood + pick(log_prior, z)
 
     def likelihood(self, z: Tensor) -> Tensor:
         """Return log p(y | z, x), (S, N); z as in a call.

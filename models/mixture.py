@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyromoe.models.likelihoods import Likelihood
 
 
-SAVING = 4
+SAVING = 12
 """Chosen experts alone are evaluated where they are at most this part of all pairs."""
 
 

@@ -11,9 +11,11 @@ import pytest
 import torch
 from problems import EVERY, Problem, no_guide, problem
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyromoe.guides import Seeded
-from pyromoe.inference import Step, Treatment_ELBO, fit
+from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit, svi
+from pyromoe.inference.auto import LOADING, Auto
 from pyromoe.inference.optimisers import OPTIMISERS
 from pyromoe.models import InputError
 from pyromoe.models.spec_file import parse_spec
@@ -21,7 +23,7 @@ from pyromoe.models.spec_file import parse_spec
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pyromoe.inference.graph import Mode
+    from pyromoe.inference.auto import Mode
 
 every = pytest.mark.parametrize(("name", "objective"), EVERY)
 
@@ -55,8 +57,8 @@ def test_a_captured_step_gives_the_bits_of_an_eager_one(name: str, objective: st
     eager, captured = (course(name, objective, mode) for mode in ("eager", "captured"))
     assert eager[0] == captured[0]
     assert torch.equal(eager[1], captured[1])
-    assert captured[2].mode == "captured"
-    assert len(captured[2].graphs) == 2  # one for each length: settings make no graph anew
+    assert captured[2].ran == "captured"
+    assert len(captured[2].runs) == 2  # one for each length: settings make no graph anew
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -67,12 +69,53 @@ def test_both_precisions_are_captured(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "objective"), [("leave_one_out", "jensen"), ("relax", "elbo")])
-def test_a_compiled_step_gives_the_same_numbers(name: str, objective: str) -> None:
-    eager, compiled = (course(name, objective, mode, 4, short=40) for mode in ("eager", "compiled"))
-    assert compiled[2].mode == "compiled", compiled[2].note
+@pytest.mark.parametrize("name", list(TREATMENTS))
+def test_a_compiled_step_gives_the_same_numbers(name: str) -> None:
+    objective = TREATMENTS[name].objectives[0]
+    eager, compiled = (course(name, objective, mode, 6, short=40) for mode in ("eager", "compiled"))
+    assert compiled[2].ran == "compiled"
     np.testing.assert_allclose(compiled[0], eager[0], rtol=1e-9)
     torch.testing.assert_close(compiled[1], eager[1], rtol=0, atol=1e-9)
+
+
+@every
+def test_members_side_by_side_do_what_each_does_alone(name: str, objective: str) -> None:
+    def starts() -> list[Problem]:
+        return [problem(20, 4, seed=seed) for seed in range(3)]
+
+    def members(problems: list[Problem]) -> list[Any]:
+        return [
+            (Treatment_ELBO(name, noise=Seeded(r)), p.model, p.guide(objective))
+            for r, p in enumerate(problems)
+        ]
+
+    alone, together = starts(), starts()
+    x, y = torch.stack([p.x for p in alone]), torch.stack([p.y for p in alone])
+    steps = [Step(*m, mode="captured") for m in members(alone)]
+    first, *beside = members(together)
+    step = Step(*first, mode="captured", beside=beside)
+    for _ in range(5):
+        expected = [float(s(p.x, p.y)) for s, p in zip(steps, alone, strict=True)]
+        np.testing.assert_allclose(step(x, y, stacked=True).tolist(), expected, rtol=1e-9)
+    assert step.ran == "captured"
+    step.hand_over()
+    for p, other in zip(alone, together, strict=True):
+        for a, b in zip(p.parameters("elbo"), other.parameters("elbo"), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("after", ["eager", "captured", "compiled"])
+def test_a_run_may_go_on_in_another_mode(after: Mode) -> None:
+    def losses(second: Mode) -> list[float]:
+        p = problem(20, 4)
+        elbo = Treatment_ELBO("reinforce_neural_baseline", noise=Seeded(0))
+        step, found = Step(elbo, p.model, p.guide("jensen"), mode="captured"), []
+        for i in range(8):
+            step.mode = second if i >= 4 else "captured"
+            found.append(float(step(p.x, p.y)))
+        return found
+
+    np.testing.assert_allclose(losses(after), losses("captured"), rtol=1e-9)
 
 
 def test_another_seed_gives_other_bits() -> None:
@@ -117,21 +160,20 @@ OF_TORCH = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.o
 @pytest.mark.parametrize("name", list(OPTIMISERS))
 def test_the_optimisers_are_torchs(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    ours = [torch.randn(3, 2, generator=generator), torch.randn(4, generator=generator)]
-    theirs = [v.clone().requires_grad_() for v in ours]
-    start, update = OPTIMISERS[name]
-    optimiser = OF_TORCH[name](theirs, lr=0.1)
-    moments = start(ours)
+    ours = torch.randn(10, generator=generator)
+    theirs = ours.clone().requires_grad_()
+    ours_is = OPTIMISERS[name]
+    moments = [torch.zeros_like(ours) for _ in range(ours_is.moments)]
+    optimiser = OF_TORCH[name]([theirs], lr=0.1)
     for i in range(20):
-        gradients = [torch.randn(v.shape, generator=generator) for v in ours]
+        gradient = torch.randn(10, generator=generator)
         rate = 0.1 / (i + 1)
-        ours, moments = update(ours, gradients, moments, torch.tensor(rate))
-        for value, gradient in zip(theirs, gradients, strict=True):
-            value.grad = gradient
+        factors = torch.tensor(ours_is.factors(i + 1, rate), dtype=ours.dtype)
+        ours_is.update(ours, gradient, moments, factors.unbind())
+        theirs.grad = gradient
         optimiser.param_groups[0]["lr"] = rate
         optimiser.step()
-    for value, expected in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(value, expected.detach(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(ours, theirs.detach(), rtol=0, atol=1e-12)
 
 
 # Programs of a user's own
@@ -163,15 +205,14 @@ def fitted(mode: Mode, **options: Any) -> tuple[list[float], Step]:
 
 def test_a_users_own_program_is_captured() -> None:
     (eager, _), (captured, step) = (fitted(mode) for mode in ("eager", "captured"))
-    assert step.mode == "captured"
+    assert step.ran == "captured"
     assert eager == captured
     assert captured[-1] < captured[0]
 
 
 def test_a_program_that_looks_at_values_runs_eagerly_and_says_so() -> None:
     (eager, _), (asked, step) = (fitted(mode, looks=True) for mode in ("eager", "captured"))
-    assert step.mode == "eager"
-    assert "cannot be captured" in step.note
+    assert step.ran.startswith("eager: it cannot be captured")
     assert "\n" not in step.note
     assert eager == asked
 
@@ -189,7 +230,7 @@ def test_noise_that_is_not_made_from_raw_numbers_runs_eagerly() -> None:
     p = problem(5)
     step = Step(Treatment_ELBO("reinforce", noise=Own()), p.model, p.guide("jensen"))
     assert np.isfinite(float(step(p.x, p.y)))
-    assert step.mode == "eager"
+    assert step.ran.startswith("eager")
     assert "raw numbers" in step.note
 
 
@@ -225,9 +266,13 @@ fit: {{epochs: {epochs}, batch_size: 20, restarts: 1, precision: float64, mode: 
 
 
 def fit_by(mode: str, epochs: int = 10) -> Any:
+    return fit_of(SPEC.format(mode=mode, epochs=epochs))
+
+
+def fit_of(text: str) -> Any:
     x = np.linspace(-2, 2, 60)
     table = {"x": x, "y": np.abs(x)}
-    return fit(parse_spec(SPEC.format(mode=mode, epochs=epochs), "spec.yaml"), table)
+    return fit(parse_spec(text, "spec.yaml"), table)
 
 
 def test_a_fit_gives_the_same_bits_in_both_modes() -> None:
@@ -242,4 +287,66 @@ def test_a_fit_gives_the_same_bits_in_both_modes() -> None:
 
 def test_auto_captures_where_it_pays() -> None:
     assert fit_by("auto", 2).metrics["mode"] == "eager"
-    assert fit_by("auto", 50).metrics["mode"] == "captured"
+    assert fit_by("auto", 50).metrics["mode"].startswith("captured: ")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "mode"), [(20, "eager"), (2_000, "captured"), (10**6, "compiled")]
+)
+def test_auto_goes_by_the_work_ahead(ahead: int, mode: Mode) -> None:
+    auto, graph = Auto(), make_fx(lambda t: [t + 1])(torch.zeros(1))
+    auto.captured("form", graph, [torch.zeros(1)])
+    for _ in range(20):
+        chosen = auto.mode("form", ahead)
+        auto.record("form", chosen, 1e-3)
+    assert chosen == mode
+
+
+def test_auto_knows_what_was_compiled_before() -> None:
+    graph, given = make_fx(lambda t: [t + 2])(torch.zeros(1)), [torch.zeros(1)]
+    first = Auto()
+    first.captured("form", graph, given)
+    first.forms["form"].mode = "compiled"
+    first.compiled("form", 8.0)
+    for _ in range(20):
+        first.record("form", "compiled", 1e-5)
+    second = Auto()
+    second.captured("form", graph, given)
+    assert second.forms["form"].known == {"ready": LOADING, "step": 1e-5}
+
+
+def test_restarts_side_by_side_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = []
+    for room in (2**21, 0):
+        monkeypatch.setattr(svi, "SIDE_BY_SIDE", room)
+        text = SPEC.format(mode="captured", epochs=10).replace("restarts: 1", "restarts: 3")
+        rows.append(fit_of(text))
+    together, alone = rows
+    assert [r["seed"] for r in together.metrics["restarts"]] == [0, 1, 2]
+    for column in ("loss", "log_likelihood", "step", "restart"):
+        values = [[row[column] for row in f.history if row[column] is not None] for f in rows]
+        np.testing.assert_allclose(*values, rtol=1e-9)
+    for a, b in zip(together.tensors().values(), alone.tensors().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-8)
+
+
+def test_a_restart_that_breaks_down_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second of three starts at infinity."""
+    built = svi.build
+
+    def build(*args: Any) -> Any:
+        model, guide = built(*args)
+        calls.append(1)
+        if len(calls) == 2:
+            with torch.no_grad():
+                next(iter(model.parameters())).fill_(torch.inf)
+        return model, guide
+
+    calls: list[int] = []
+    monkeypatch.setattr(svi, "build", build)
+    text = SPEC.format(mode="captured", epochs=10).replace("restarts: 1", "restarts: 3")
+    found = fit_of(text).metrics["restarts"]
+    assert [bool(r.get("failure")) for r in found] == [False, True, False]
+    assert [r["log_likelihood"] is None for r in found] == [False, True, False]
