@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,8 @@ def compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Function:
     Inductor is called directly: the guards and wrappers of `torch.compile` take longer than a
     small model's step, and the engine knows already that shapes and types are the same.
     """
-    with _cache_in_place():
+    with _cache_in_place(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's, of its own parts
         return _compiled(graph, arguments)
 
 

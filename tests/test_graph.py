@@ -21,6 +21,8 @@ from pyromoe.models import InputError
 from pyromoe.models.spec_file import parse_spec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from pyromoe.inference.auto import Mode
@@ -302,7 +304,10 @@ def test_auto_goes_by_the_work_ahead(ahead: int, mode: Mode) -> None:
     assert chosen == mode
 
 
-def test_auto_knows_what_was_compiled_before() -> None:
+def test_auto_knows_what_was_compiled_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     graph, given = make_fx(lambda t: [t + 2])(torch.zeros(1)), [torch.zeros(1)]
     first = Auto()
     first.captured("form", graph, given)
