@@ -118,7 +118,8 @@ class Fit:
     def components(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the gate p(z = k | x), (N, K), and the experts' parameters, (K, N, ...)."""
         log_gate, parameters = run_given(self.model.components, self.weights, x)
-        return log_gate.exp(), parameters
+        # Without gradients, but for views of what is trained, which torch leaves theirs.
+        return log_gate.exp(), {name: value.detach() for name, value in parameters.items()}
 
     def mean(self, x: Tensor) -> NDArray[Any]:
         """Return E[y | x], (N,), on the original scale; for classes p(y = c | x), (N, C)."""

@@ -84,7 +84,7 @@ def own_of(name: str, k: int, num_classes: int) -> tuple[dict[str, Any], Own]:
     cutpoints = np.cumsum([0.0, *(np.exp(gaps) + 1e-4)])
     stored: dict[str, tuple[dict[str, Any], Own]] = {
         "student_t": ({"log_df": v}, {"log_df": v}),
-        "skew_normal": ({"shape": 3 * v}, {"shape": 3 * v}),
+        "skew_normal": ({"skew": v}, {"skew": v}),
         "ordinal": ({"log_gap": gaps}, {"cutpoints": cutpoints - cutpoints.mean()}),
         "negative_binomial": ({"log_dispersion": v}, {"log_dispersion": v}),
         "zero_inflated_poisson": ({"zero_logit": v}, {"zero_logit": v}),
@@ -134,12 +134,21 @@ def _ordinal(eta: Any, own: Own) -> Any:
     return np.diff(upper, prepend=0.0)
 
 
+def skewed(skew: float) -> tuple[float, float, float]:
+    """Alpha, xi and omega of mean 0 and deviation 1, from the skewness."""
+    largest = (4 - np.pi) / 2 * (2 / (np.pi - 2)) ** 1.5 * (1 - 1e-6)
+    c = np.cbrt(2 * largest * np.tanh(skew) / (4 - np.pi))
+    delta = np.sqrt(np.pi / 2) * c / np.sqrt(1 + c * c)
+    return delta / np.sqrt(1 - delta**2), -c, np.sqrt(1 + c * c)
+
+
 def _student(eta: Any, own: Own) -> Any:
     return stats.t(1 + np.exp(own["log_df"]), eta[0], own["scale"])
 
 
 def _skewed(eta: Any, own: Own) -> Any:
-    return stats.skewnorm(own["shape"], eta[0], own["scale"])
+    alpha, xi, omega = skewed(own["skew"])
+    return stats.skewnorm(alpha, eta[0] + own["scale"] * xi, own["scale"] * omega)
 
 
 def _negative_binomial(eta: Any, own: Own) -> Any:

@@ -2,10 +2,14 @@ r"""Skew normal: a normal that leans to one side (Azzalini, 1985).
 
     p(y) = 2 / omega phi(t) Phi(alpha t),    t = (y - xi) / omega
 
-xi, the location, is the expert's first output, omega its scale, alpha its shape; alpha = 0 is the
-normal. The mean is xi + omega delta sqrt(2 / pi) with delta = alpha / sqrt(1 + alpha^2). At
-alpha = 0 moving xi and moving alpha are the same to first order, and a fit that starts there can
-stay: so the experts start at alpha = 1 and -1 in turn.
+The expert's first output is the mean, the scale the standard deviation, so that both mean what they
+mean in the normal, which is alpha = 0. What is learned for each expert is its skewness,
+
+    gamma = 0.9953 tanh(skew),    0.9953 being a millionth below the largest there is,
+
+and alpha, xi and omega follow from the three: the centred parameters of Azzalini (1985). Learned
+directly, with xi as the location, an alpha of the wrong sign does not come past 0, where its
+gradient vanishes as alpha^2 at the best xi; a skewness does. |alpha| stays below 2100.
 """
 
 from __future__ import annotations
@@ -25,30 +29,54 @@ if TYPE_CHECKING:
 
     from torch.types import _size
 
+B = math.sqrt(2 / math.pi)
+"""The mean of |e| for a standard normal e."""
+BELOW = 1 - 1e-6
+"""At the largest skewness itself, alpha is infinite."""
+LARGEST_SKEWNESS = BELOW * (4 - math.pi) / 2 * (B * B / (1 - B * B)) ** 1.5
+FIRST = 0.1
+"""Not 0, where alpha has no derivative in the skewness."""
+
 
 class SkewNormal(LocationScale):
-    """Experts with skewed noise, a shape alpha for each."""
+    """Experts with skewed noise, a skewness for each."""
 
     family = "skew_normal"
 
     def __init__(self, num_experts: int, scale: Scale = "per_expert") -> None:
         super().__init__(num_experts, scale)
-        self.shape = nn.Parameter(1.0 - 2 * (torch.arange(num_experts)[:, None] % 2.0))
+        self.skew = nn.Parameter(torch.full((num_experts, 1), FIRST))
 
     def parameters_of(
         self, outputs: Tensor, z: Tensor | None = None, extras: Mapping[str, Tensor] = NONE
     ) -> dict[str, Tensor]:
-        """Return loc, scale and shape, (K, N); mixing experts off the corners mixes them."""
+        """Return mean, deviation and skew, (K, N); mixing experts off the corners mixes them."""
         parameters = self.loc_and_scale(outputs, z)
-        return parameters | {"shape": pick(self.shape, z).expand_as(parameters["loc"])}
+        return parameters | {"skew": pick(self.skew, z).expand_as(parameters["loc"])}
 
     def distribution(self, **parameters: Tensor) -> TorchDistribution:
-        """Return the skew normal."""
-        return _SkewNormal(parameters["loc"], parameters["scale"], parameters["shape"])
+        """Return the skew normal with mean `loc`, standard deviation `scale`."""
+        alpha = shape_of(parameters["skew"])
+        shift = B * alpha * (1 + alpha * alpha).rsqrt()
+        omega = parameters["scale"] * (1 - shift * shift).rsqrt()
+        return _SkewNormal(parameters["loc"] - omega * shift, omega, alpha)
 
     def constants(self) -> dict[str, Tensor]:
-        """Return the scale and alpha, as shape."""
-        return super().constants() | {"shape": self.shape[:, 0]}
+        """Return the standard deviation as scale, alpha as shape, and the skewness."""
+        skew = self.skew[:, 0]
+        own = {"shape": shape_of(skew), "skewness": LARGEST_SKEWNESS * skew.tanh()}
+        return super().constants() | own
+
+
+def shape_of(skew: Tensor) -> Tensor:
+    """Return alpha where the skewness is LARGEST_SKEWNESS tanh(skew)."""
+    # The skewness goes as u^3, alpha as u / sqrt(1 - u^2), with u in (-1, 1).
+    size = skew.abs().clamp(1e-12, 20.0)
+    near, far = size.clamp_max(0.5), size.clamp_min(0.5)
+    log_tanh = torch.where(size < 0.5, near.tanh().log(), torch.log1p(-2 / ((2 * far).exp() + 1)))
+    log_cube = log_tanh + math.log(BELOW)
+    rest = -torch.expm1(2 / 3 * log_cube)  # 1 - u^2
+    return skew.sign() * (log_cube / 3).exp() * ((1 - B * B) * rest).rsqrt()
 
 
 class _SkewNormal(TorchDistribution):
@@ -69,7 +97,7 @@ class _SkewNormal(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """The mean."""
-        return self.loc + self.scale * self.delta * math.sqrt(2 / math.pi)
+        return self.loc + self.scale * self.delta * B
 
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
         """Draw: of two normals, the half of one and what is independent of it of the other."""
