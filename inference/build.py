@@ -42,6 +42,8 @@ def build(
         mix=experts.mix,
         generator=generator,
     ).to(dtype=getattr(torch, spec.fit.precision))
+    with torch.no_grad():
+        getattr(model.experts, f"bias_{model.experts.depth - 1}")[..., 0] += encoding.target.level
     of_latent = _latent_guide(spec, latent, model, generator)
     points: dict[str, torch.Tensor] = {}
     for name, prior in (("experts", spec.priors.experts), ("gate", spec.priors.gate)):

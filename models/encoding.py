@@ -83,12 +83,16 @@ class Extra(Section):
 
 
 class Target(Section):
-    """What is predicted: a number, standardised where the family allows it, or a class's code."""
+    """What is predicted: a number, standardised where the family allows it, or a class's code.
+
+    `level` is where the experts' linear predictor starts: the link of the mean response.
+    """
 
     name: str
     family: Family
     mean: float = 0.0
     sd: Spread = 1.0
+    level: float = 0.0
     labels: tuple[str, ...] = ()
 
 

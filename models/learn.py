@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
 from pyromoe.models.responses import RESPONSES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pyromoe.models.columns import FloatArray, IntArray
     from pyromoe.models.encoding import Extra
@@ -68,17 +68,37 @@ def learn(
         labels = _classes(rows, response, family, levels)
         target = Target(name=response, family=family, labels=labels)
     else:
-        target = _number(rows, training, response, family, standardise=whole)
+        target = _number(rows, training, response, family, extras, standardise=whole)
     return Encoding(predictors=tuple(parts), target=target, extras=tuple(extras))
 
 
 def _number(
-    rows: Rows, training: IntArray, name: str, family: Family, *, standardise: bool
+    rows: Rows,
+    training: IntArray,
+    name: str,
+    family: Family,
+    extras: Sequence[Extra],
+    *,
+    standardise: bool,
 ) -> Target:
-    values = numbers(rows, name, AS_RESPONSE)
-    moved = standardise and RESPONSES[family].standardised
-    mean, sd = _moments(values[training]) if moved else (0.0, 1.0)
-    return Target(name=name, family=family, mean=mean, sd=sd)
+    values = numbers(rows, name, AS_RESPONSE)[training]
+    if RESPONSES[family].link == "identity":
+        mean, sd = _moments(values) if standardise else (0.0, 1.0)
+        return Target(name=name, family=family, mean=mean, sd=sd)
+    columns = {extra.role: extra.encode(rows)[training] for extra in extras}
+    return Target(name=name, family=family, level=_level(values, family, columns))
+
+
+def _level(values: FloatArray, family: Family, extras: Mapping[Any, FloatArray]) -> float:
+    """Return the link of the mean: a fit that starts far from it can lose experts on the way."""
+    offset = extras.get("offset", np.zeros(len(values)))
+    if RESPONSES[family].link == "log":
+        total = max(values.sum(), 1.0)
+        largest = offset.max()
+        return float(np.log(total) - np.log(np.exp(offset - largest).sum()) - largest)
+    trials = extras.get("trials", np.ones(len(values))).sum()
+    successes = np.clip(values.sum(), 0, trials)
+    return float(np.log((successes + 0.5) / (trials - successes + 0.5)) - offset.mean())
 
 
 def _classes(
