@@ -44,8 +44,9 @@ class AmortisedGuide(PriorGuide):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(model)
-        inputs = model.num_predictors + model.likelihood.encoded
-        self.network = Networks(1, [inputs, *hidden, model.num_experts], "tanh", generator)
+        self.network = Networks(
+            1, [model.num_features, *hidden, model.num_experts], "tanh", generator
+        )
         for name, parameter in self.network.named_parameters():
             if name.endswith(str(self.network.depth - 1)):
                 nn.init.zeros_(parameter)

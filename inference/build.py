@@ -38,9 +38,12 @@ def build(
         activation=(experts.activation, gate.activation),
         expert_columns=encoding.indices(experts.predictors),
         gate_columns=() if constant else encoding.indices(gate.predictors),
+        extras=[extra.role for extra in encoding.extras],
         mix=experts.mix,
         generator=generator,
     ).to(dtype=getattr(torch, spec.fit.precision))
+    with torch.no_grad():
+        getattr(model.experts, f"bias_{model.experts.depth - 1}")[..., 0] += encoding.target.level
     of_latent = _latent_guide(spec, latent, model, generator)
     points: dict[str, torch.Tensor] = {}
     for name, prior in (("experts", spec.priors.experts), ("gate", spec.priors.gate)):
@@ -54,12 +57,13 @@ def build(
 
 def likelihood(spec: Spec, encoding: Encoding) -> Likelihood:
     """Return the likelihood that a spec names, for the classes of the data."""
-    options: dict[str, Any] = {}
-    if spec.likelihood.family == "normal":
-        options = {"num_experts": spec.experts.number, "scale": spec.likelihood.scale}
-    if spec.likelihood.family == "categorical":
-        options = {"num_classes": encoding.num_classes}
-    return FAMILIES[spec.likelihood.family](**options)
+    family = FAMILIES[spec.likelihood.family]
+    known: dict[str, Any] = {
+        **spec.likelihood.model_dump(),
+        "num_experts": spec.experts.number,
+        "num_classes": encoding.num_classes,
+    }
+    return family(**{name: known[name] for name in family.arguments})
 
 
 def _latent_guide(

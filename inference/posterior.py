@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +14,10 @@ import pyromoe
 from pyromoe.guides import Seeded
 from pyromoe.inference.result import to_tensors
 from pyromoe.models.blend import select
-from pyromoe.models.trace import run_given
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -30,10 +32,13 @@ def to_arviz(fit: Fit) -> Any:
 
     Groups and variables (S draws, N rows, K experts):
         posterior: z (chain, draw, obs), integer; resp (chain, draw, obs, expert), p(z | y, x);
-            the coefficients of linear experts and gates, for predictors as they were encoded.
+            the coefficients of linear experts and gates, for predictors as they were encoded;
+            what the family learns beside them (expert), the scale for instance.
         log_likelihood: y (chain, draw, obs), the log density with z summed out, in nats.
         posterior_predictive: y (chain, draw, obs), with z drawn from the gate.
-        observed_data: y (obs). constant_data: x (obs, predictor), row (obs).
+        observed_data: y (obs).
+        constant_data: x (obs, predictor), row (obs); offset and trials (obs) where there are any,
+            the offset on the scale of the encoded response.
         sample_stats: lp (chain, draw), log p(y, z | x) of the draw, in nats.
 
     Raises:
@@ -68,8 +73,9 @@ def to_datatree(fit: Fit) -> xr.DataTree:
         "posterior_predictive": {"y": ((*DRAWS, "obs"), _predictive(fit, x, draws, noise)[None])},
         "observed_data": {"y": (("obs",), _original(fit, y))},
         "constant_data": {
-            "x": (("obs", "predictor"), x.numpy()),
+            "x": (("obs", "predictor"), x[:, : fit.model.num_predictors].numpy()),
             "row": (("obs",), fit.data.train.rows),
+            **{name: (("obs",), x[:, i].numpy()) for name, i in fit.model.extras.items()},
         },
         "sample_stats": {"lp": (DRAWS, of_draw[None].numpy())},
     }
@@ -102,18 +108,17 @@ def _coefficients(fit: Fit) -> list[tuple[str, tuple[str, ...], Tensor]]:
     many = model.likelihood.outputs > 1
     if model.experts.depth == 1:
         slope, intercept = tensors["experts.weight_0"], tensors["experts.bias_0"][:, 0]
-        last = ("class",) if many else ()
+        last = (("class" if fit.encoding.num_classes else "output"),) if many else ()
         slope, intercept = (t if many else t[..., 0] for t in (slope, intercept))
         found += [("expert_slope", ("expert", "expert_predictor", *last), slope)]
         found += [("expert_intercept", ("expert", *last), intercept)]
     if model.gate.depth == 1:
         found += [("gate_slope", ("expert", "gate_predictor"), tensors["gate.weight_0"][0].T)]
         found += [("gate_intercept", ("expert",), tensors["gate.bias_0"][0, 0])]
-    if fit.spec.likelihood.family == "normal":
-        x = torch.zeros(1, model.num_predictors, dtype=tensors["experts.weight_0"].dtype)
-        _, parameters = run_given(model.components, fit.weights, x)
-        scale = parameters["scale"][:, 0] * fit.encoding.target.sd
-        found += [("scale", ("expert",), scale)]
+    for name, value in model.likelihood.constants().items():
+        value = value.detach().expand(model.num_experts, *value.shape[1:])
+        value = value * fit.encoding.target.sd if name in model.likelihood.in_units else value
+        found += [(name, ("expert", "between")[: value.dim()], value)]
     return found
 
 
@@ -144,8 +149,15 @@ def _coordinates(fit: Fit, rows: int, draws: int) -> dict[str, Any]:
         "predictor": columns,
         "expert_predictor": columns[fit.model.expert_columns],
         "gate_predictor": columns[fit.model.gate_columns],
+        "output": np.array(["location", "scale"], dtype=object),
+        "between": np.array(_between(fit.encoding.target.labels), dtype=object),
         "class": np.array(fit.encoding.target.labels, dtype=object),
     }
+
+
+def _between(labels: Sequence[str]) -> list[str]:
+    """Return a name for each gap between neighbouring classes."""
+    return [f"{low}|{high}" for low, high in pairwise(labels)]
 
 
 def _attributes(fit: Fit) -> dict[str, str]:

@@ -13,6 +13,7 @@ import torch
 
 import pyromoe
 from pyromoe.models import log_joint
+from pyromoe.models.responses import RESPONSES
 from pyromoe.models.trace import run_given
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ class Fit:
     def components(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the gate p(z = k | x), (N, K), and the experts' parameters, (K, N, ...)."""
         log_gate, parameters = run_given(self.model.components, self.weights, x)
-        return log_gate.exp(), parameters
+        # Without gradients, but for views of what is trained, which torch leaves theirs.
+        return log_gate.exp(), {name: value.detach() for name, value in parameters.items()}
 
     def mean(self, x: Tensor) -> NDArray[Any]:
         """Return E[y | x], (N,), on the original scale; for classes p(y = c | x), (N, C)."""
@@ -156,10 +158,9 @@ class Fit:
     def _error(self, x: Tensor, y: Tensor) -> dict[str, float]:
         """Return accuracy for classes, root mean squared error otherwise."""
         mean = self.mean(x)
-        if self.encoding.target.family == "categorical":
-            return {"accuracy": float((mean.argmax(-1) == y.numpy()).mean())}
-        if self.encoding.target.family == "bernoulli":
-            return {"accuracy": float(((mean > 0.5) == (y.numpy() > 0.5)).mean())}
+        if self.encoding.num_classes:
+            guessed = mean.argmax(-1) if mean.ndim > 1 else mean > 0.5
+            return {"accuracy": float((guessed == y.numpy()).mean())}
         return {"rmse": float(np.sqrt(np.mean((mean - self.encoding.decode(y.numpy())) ** 2)))}
 
 
@@ -185,10 +186,10 @@ def log_likelihood(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tens
 
 
 def to_tensors(part: Part, spec: Spec) -> tuple[Tensor, Tensor]:
-    """Return x, (N, D), and y, (N,), in the precision of the fit; classes are integers."""
+    """Return x, extras included, and y, (N,), in the precision of the fit; codes are integers."""
     dtype = getattr(torch, spec.fit.precision)
     y = torch.from_numpy(np.asarray(part.y))
-    y = y if spec.likelihood.family == "categorical" else y.to(dtype)
+    y = y if RESPONSES[spec.likelihood.family].codes else y.to(dtype)
     return torch.from_numpy(part.x).to(dtype), y
 
 

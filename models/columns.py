@@ -60,15 +60,42 @@ def numbers(rows: Rows, name: str, advice: str = "correct it") -> FloatArray:
     return values
 
 
-def counts(rows: Rows, name: str) -> FloatArray:
+NORMAL = "for other numbers set likelihood.family: normal"
+
+
+def counts(rows: Rows, name: str, advice: str = NORMAL) -> FloatArray:
     """Return a column of counts, (N,)."""
     values = numbers(rows, name)
     wrong = (values < 0) | (values != np.floor(values))
+    _refuse(rows, name, values, wrong, "is not a count", f"counts are 0, 1, 2, ...; {advice}")
+    return values
+
+
+def positives(rows: Rows, name: str, advice: str = NORMAL) -> FloatArray:
+    """Return a column of numbers above 0, (N,)."""
+    values = numbers(rows, name)
+    # Told apart in single precision as well, in which a model may be fitted.
+    wrong = values.astype(np.float32) <= 0
+    _refuse(rows, name, values, wrong, "is not above 0", f"correct it; {advice}")
+    return values
+
+
+def proportions(rows: Rows, name: str) -> FloatArray:
+    """Return a column of numbers strictly between 0 and 1, (N,)."""
+    values = numbers(rows, name)
+    single = values.astype(np.float32)
+    what = "is not strictly between 0 and 1"
+    advice = f"correct it, or move it inwards by what it was rounded by; {NORMAL}"
+    _refuse(rows, name, values, (single <= 0) | (single >= 1), what, advice)
+    return values
+
+
+def _refuse(
+    rows: Rows, name: str, values: FloatArray, wrong: NDArray[np.bool_], what: str, remedy: str
+) -> None:
     if wrong.any():
         row = int(np.argmax(wrong))
-        remedy = "counts are 0, 1, 2, ...; for other numbers set likelihood.family: normal"
-        raise rows.error(name, f"{quoted(float(values[row]))} is not a count", remedy, row)
-    return values
+        raise rows.error(name, f"{quoted(float(values[row]))} {what}", remedy, row)
 
 
 def texts(rows: Rows, name: str) -> tuple[IntArray, tuple[str, ...]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from pyromoe.models.datasets import read_dataset
+from pyromoe.models.encoding import Extra
 from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
 from pyromoe.models.learn import learn
 from pyromoe.models.spec_file import SpecFile
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some of the rows: `x` (N, D), `y` (N,), and `rows` (N,), their places in the table from 0."""
+    """Some of the rows: `x` (N, D), `y` (N,), and `rows` (N,), their places in the table from 0.
+
+    After the D predictors, x has a column for each extra of the encoding.
+    """
 
     x: FloatArray
     y: FloatArray | IntArray
@@ -95,7 +99,8 @@ def encode_table(
 def _encode(spec_file: SpecFile, rows: Rows, default: str | None) -> Data:
     spec = spec_file.spec
     response = _response(spec_file, rows, default)
-    predictors = _predictors(spec_file, rows, response)
+    extras = _extras(spec_file, rows, response)
+    predictors = _predictors(spec_file, rows, response, extras)
     train, test = split(rows.table.num_rows, spec.data.split.test, spec.seed)
     encoding = learn(
         rows,
@@ -105,6 +110,8 @@ def _encode(spec_file: SpecFile, rows: Rows, default: str | None) -> Data:
         predictors=predictors,
         categorical=spec.data.categorical,
         standardise=spec.data.standardise,
+        extras=extras,
+        levels=getattr(spec.likelihood, "levels", None),
     )
     x, y = encoding.design(rows), encoding.response(rows)
     train_part, test_part = (Part(x[chosen], y[chosen], chosen) for chosen in (train, test))
@@ -129,10 +136,30 @@ def _response(spec_file: SpecFile, rows: Rows, default: str | None) -> str:
     return response
 
 
-def _predictors(spec_file: SpecFile, rows: Rows, response: str) -> list[str]:
+def _extras(spec_file: SpecFile, rows: Rows, response: str) -> list[Extra]:
+    data = spec_file.spec.data
+    found = []
+    for setting, value in (
+        ("offset", data.offset), ("exposure", data.exposure), ("trials", data.trials)
+    ):  # fmt: skip
+        role: Literal["offset", "trials"] = "trials" if setting == "trials" else "offset"
+        if isinstance(value, int):
+            found.append(Extra(role=role, constant=float(value)))
+        elif value is not None:
+            if value not in rows.table.column_names:
+                raise _no_column(spec_file, f"data.{setting}", value, rows)
+            if value == response:
+                what = f"{quoted(value)} is the response"
+                raise spec_file.error(f"data.{setting}", what, "name another column")
+            found.append(Extra(role=role, column=value, log=setting == "exposure"))
+    return found
+
+
+def _predictors(spec_file: SpecFile, rows: Rows, response: str, extras: list[Extra]) -> list[str]:
     spec, there = spec_file.spec, set(rows.table.column_names)
     chosen = spec.data.predictors
-    predictors = [name for name in rows.table.column_names if name != response]
+    others = {response, *(extra.column for extra in extras)}
+    predictors = [name for name in rows.table.column_names if name not in others]
     if chosen != "all":
         for i, name in enumerate(chosen):
             if name not in there:

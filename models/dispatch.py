@@ -78,9 +78,7 @@ def _backward(
 grouped_linear.register_autograd(_backward, setup_context=_keep)
 
 
-def _of_members(
-    in_dims: Sequence[int | None], *tensors: Tensor
-) -> tuple[tuple[Tensor, ...], int]:
+def _of_members(in_dims: Sequence[int | None], *tensors: Tensor) -> tuple[tuple[Tensor, ...], int]:
     """Return arguments of R members as those of one with R times as many experts and rows."""
     number = next(t.shape[d] for t, d in zip(tensors, in_dims, strict=True) if d is not None)
     moved = [

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from pyromoe.models.columns import codes, counts, numbers
+from pyromoe.models.columns import codes, counts, numbers, positives
 from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
+from pyromoe.models.responses import RESPONSES, Family
 from pyromoe.models.settings import Section, problem
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from pyromoe.models.columns import FloatArray, IntArray
     from pyromoe.models.table import Rows
 
-Family = Literal["normal", "bernoulli", "categorical", "poisson"]
+TRIALS = "correct it, or name another column under data.trials"
+EXPOSURE = "a row without exposure tells nothing, and can be removed"
 Spread = Annotated[float, Field(gt=0)]
 
 
@@ -61,13 +63,36 @@ class Levels(Section):
         return dummies
 
 
+class Extra(Section):
+    """A number of each row that no network sees: an offset, or trials."""
+
+    role: Literal["offset", "trials"]
+    column: str | None = None
+    log: bool = False
+    constant: float = 0.0
+
+    def encode(self, rows: Rows) -> FloatArray:
+        """Return the column or its logarithm, (N,); without a column one number throughout."""
+        if self.column is None:
+            return np.full(rows.table.num_rows, self.constant)
+        if self.role == "trials":
+            return counts(rows, self.column, TRIALS)
+        if self.log:
+            return np.log(positives(rows, self.column, EXPOSURE))
+        return numbers(rows, self.column)
+
+
 class Target(Section):
-    """What is predicted: a standardised number, the code of a class, or a count."""
+    """What is predicted: a number, standardised where the family allows it, or a class's code.
+
+    `level` is where the experts' linear predictor starts: the link of the mean response.
+    """
 
     name: str
     family: Family
     mean: float = 0.0
     sd: Spread = 1.0
+    level: float = 0.0
     labels: tuple[str, ...] = ()
 
 
@@ -75,10 +100,11 @@ Predictor = Annotated[Numeric | Levels, Field(discriminator="kind")]
 
 
 class Encoding(Section):
-    """What was learned from the training rows: N rows become (N, D) and (N,)."""
+    """What was learned from the training rows: N rows become (N, D + extras) and (N,)."""
 
     predictors: tuple[Predictor, ...]
     target: Target
+    extras: tuple[Extra, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Encoding:
@@ -86,15 +112,19 @@ class Encoding(Section):
         lists = [part.levels for part in self.predictors if isinstance(part, Levels)]
         if any(len(set(each)) < len(each) for each in (names, self.target.labels, *lists)):
             raise problem("a name is there twice")
-        if bool(self.target.labels) != (self.target.family in ("bernoulli", "categorical")):
+        response = RESPONSES[self.target.family]
+        if not min(response.classes, 2) <= len(self.target.labels) <= response.classes:
             raise problem("labels do not fit the family")
-        if self.target.family == "bernoulli" and len(self.target.labels) != 2:
-            raise problem("bernoulli needs two labels")
+        roles = [extra.role for extra in self.extras]
+        if len(set(roles)) < len(roles) or ("trials" in roles) != response.trials:
+            raise problem("extras do not fit the family")
+        if "offset" in roles and response.link is None:
+            raise problem("an offset does not fit the family")
         return self
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the D columns of the design."""
+        """The names of the first D columns of the design, those of the predictors."""
         return tuple(name for part in self.predictors for name in part.columns)
 
     @property
@@ -118,18 +148,29 @@ class Encoding(Section):
         return tuple(i for i, owner in enumerate(owners) if names == "all" or owner in names)
 
     def design(self, rows: Rows) -> FloatArray:
-        """Return the predictors, (N, D)."""
+        """Return the predictors, (N, D), and after them a column for each extra."""
         empty = np.empty((rows.table.num_rows, 0))
-        return np.concatenate([empty, *(part.encode(rows) for part in self.predictors)], axis=1)
+        extras = (self._extra(extra, rows)[:, None] for extra in self.extras)
+        parts = (part.encode(rows) for part in self.predictors)
+        return np.concatenate([empty, *parts, *extras], axis=1)
+
+    def _extra(self, extra: Extra, rows: Rows) -> FloatArray:
+        # An offset is in the units of what it is added to, and so scaled as the response was; its
+        # own mean and spread do not matter.
+        values = extra.encode(rows)
+        return values / self.target.sd if extra.role == "offset" else values
 
     def response(self, rows: Rows) -> FloatArray | IntArray:
         """Return the response, (N,): codes of classes as integers, otherwise floats."""
         target = self.target
-        if target.labels:
+        read = RESPONSES[target.family].read
+        if read is None:
             return codes(rows, target.name, target.labels)
-        if target.family == "poisson":
-            return counts(rows, target.name)
-        return (numbers(rows, target.name) - target.mean) / target.sd
+        values = read(rows, target.name)
+        for extra in self.extras:
+            if extra.role == "trials":
+                _check_trials(rows, target.name, values, extra)
+        return (values - target.mean) / target.sd
 
     def decode(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return encoded responses, of any shape, on the original scale or as labels."""
@@ -152,3 +193,13 @@ class Encoding(Section):
             raise InputError(f"not a valid encoding ({first['msg']})", field=where) from None
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"not a valid encoding ({error})") from None
+
+
+def _check_trials(rows: Rows, name: str, successes: FloatArray, extra: Extra) -> None:
+    trials = extra.encode(rows)
+    wrong = successes > trials
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        what = f"{successes[row]:g} successes in {trials[row]:g} trials"
+        where = "data.trials" if extra.column is None else f"column {quoted(extra.column)}"
+        raise rows.error(name, what, f"correct it, or {where}", row)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pyromoe.models.columns import counts, numbers, texts
+from pyromoe.models.columns import NUMBER, numbers, texts
 from pyromoe.models.encoding import Encoding, Levels, Numeric, Target
-from pyromoe.models.errors import InputError, listed, quoted
+from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
+from pyromoe.models.responses import RESPONSES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pyromoe.models.columns import FloatArray, IntArray
-    from pyromoe.models.encoding import Family
+    from pyromoe.models.encoding import Extra
+    from pyromoe.models.responses import Family
     from pyromoe.models.table import Rows
 
 AS_PREDICTOR = "correct it, or list the column under data.categorical"
@@ -32,6 +34,8 @@ def learn(
     predictors: Sequence[str],
     categorical: Sequence[str] = (),
     standardise: Literal["none", "predictors", "predictors_and_response"],
+    extras: Sequence[Extra] = (),
+    levels: Sequence[str] | None = None,
 ) -> Encoding:
     """Learn an encoding: means and spreads from the training rows, levels and classes from all.
 
@@ -43,6 +47,8 @@ def learn(
         predictors: Columns to predict from.
         categorical: Those of the predictors whose values are names.
         standardise: Which numeric columns get mean 0 and spread 1.
+        extras: What else belongs to each row.
+        levels: Ordered classes from the lowest; None where they are numbers.
     """
     if len(training) < 2:
         what = f"{len(training)} training row{'s' if len(training) != 1 else ''}"
@@ -58,27 +64,70 @@ def learn(
             mean, sd = _moments(numbers(rows, name, AS_PREDICTOR)[training])
             parts.append(Numeric(name=name, mean=mean, sd=sd))
     whole = standardise == "predictors_and_response"
-    target = _learn_target(rows, training, response, family, standardise=whole)
-    return Encoding(predictors=tuple(parts), target=target)
+    if RESPONSES[family].classes:
+        labels = _classes(rows, response, family, levels)
+        target = Target(name=response, family=family, labels=labels)
+    else:
+        target = _number(rows, training, response, family, extras, standardise=whole)
+    return Encoding(predictors=tuple(parts), target=target, extras=tuple(extras))
 
 
-def _learn_target(
-    rows: Rows, training: IntArray, name: str, family: Family, *, standardise: bool
+def _number(
+    rows: Rows,
+    training: IntArray,
+    name: str,
+    family: Family,
+    extras: Sequence[Extra],
+    *,
+    standardise: bool,
 ) -> Target:
-    if family == "normal":
-        values = numbers(rows, name, AS_RESPONSE)
-        mean, sd = _moments(values[training]) if standardise else (0.0, 1.0)
+    values = numbers(rows, name, AS_RESPONSE)[training]
+    if RESPONSES[family].link == "identity":
+        mean, sd = _moments(values) if standardise else (0.0, 1.0)
         return Target(name=name, family=family, mean=mean, sd=sd)
-    if family == "poisson":
-        counts(rows, name)
-        return Target(name=name, family=family)
+    columns = {extra.role: extra.encode(rows)[training] for extra in extras}
+    return Target(name=name, family=family, level=_level(values, family, columns))
+
+
+def _level(values: FloatArray, family: Family, extras: Mapping[Any, FloatArray]) -> float:
+    """Return the link of the mean: a fit that starts far from it can lose experts on the way."""
+    offset = extras.get("offset", np.zeros(len(values)))
+    if RESPONSES[family].link == "log":
+        total = max(values.sum(), 1.0)
+        largest = offset.max()
+        return float(np.log(total) - np.log(np.exp(offset - largest).sum()) - largest)
+    trials = extras.get("trials", np.ones(len(values))).sum()
+    successes = np.clip(values.sum(), 0, trials)
+    return float(np.log((successes + 0.5) / (trials - successes + 0.5)) - offset.mean())
+
+
+def _classes(
+    rows: Rows, name: str, family: Family, levels: Sequence[str] | None
+) -> tuple[str, ...]:
+    response = RESPONSES[family]
     labels = _labels(rows, name)
+    if levels is not None:
+        found, words = texts(rows, name)
+        for code, word in enumerate(words):
+            if word not in levels:
+                remedy = did_you_mean(word, levels) or f"levels: {listed(levels)}"
+                what = f"{quoted(word)} is not one of likelihood.levels"
+                raise rows.error(name, what, remedy, int(np.argmax(found == code)))
+        return tuple(levels)
     if len(labels) < 2:
         raise rows.error(name, f"has one class only, {quoted(labels[0])}", "check the column")
-    if family == "bernoulli" and len(labels) > 2:
-        what = f"has {len(labels)} classes ({listed(labels, 5)}), but family bernoulli has two"
+    if len(labels) > response.classes:
+        what = f"has {len(labels)} classes ({listed(labels, 5)}), but family {family} has two"
         raise rows.error(name, what, "set likelihood.family: categorical")
-    return Target(name=name, family=family, labels=labels)
+    if not response.ordered:
+        return labels
+    for word in labels:
+        if not NUMBER.fullmatch(word):
+            found, words = texts(rows, name)
+            what = f"{quoted(word)} is not a number, so the order of its classes is not known"
+            remedy = "write them from the lowest, as in likelihood: {levels: [low, mid, high]}"
+            raise rows.error(name, what, remedy, int(np.argmax(found == words.index(word))))
+    return tuple(sorted(labels, key=float))
 
 
 def _moments(values: FloatArray) -> tuple[float, float]:

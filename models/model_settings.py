@@ -13,6 +13,7 @@ from pyromoe.models.settings import (
     Names,
     Positive,
     Section,
+    Trials,
     Widths,
     problem,
 )
@@ -45,6 +46,18 @@ class Data(Section):
     categorical: Names = Field(
         default=[], description="Predictors whose values are names, even if they look like numbers."
     )
+    offset: Annotated[
+        Name | None,
+        Field(description="Column added to each expert's linear predictor of the location."),
+    ] = None
+    exposure: Annotated[
+        Name | None,
+        Field(description="Column whose logarithm is the offset, for families with a log link."),
+    ] = None
+    trials: Annotated[
+        Trials | None,
+        Field(description="Trials of each row, for family binomial: a column, or one number."),
+    ] = None
     standardise: Annotated[
         Literal["none", "predictors", "predictors_and_response"],
         Field(description="Which numeric columns are shifted to mean 0 and scaled to spread 1."),
@@ -57,6 +70,9 @@ class Data(Section):
             raise problem("file is given too", "keep one of file and dataset", at=("dataset",))
         if self.response is None and self.dataset is None:
             raise problem("required, but missing", "name the column to predict", at=("response",))
+        if self.offset is not None and self.exposure is not None:
+            remedy = "keep one of offset and exposure"
+            raise problem("offset is given too", remedy, at=("exposure",))
         if self.predictors == "all":
             return self
         if self.response in self.predictors:
@@ -71,33 +87,6 @@ class Data(Section):
                     at=("categorical", i),
                 )
         return self
-
-
-class Normal(Section):
-    """A real response with Gaussian noise."""
-
-    family: Annotated[Literal["normal"], Field(description="Real numbers.")]
-    scale: Annotated[
-        Literal["per_expert", "shared"], Field(description="One noise scale an expert, or one.")
-    ] = "per_expert"
-
-
-class Bernoulli(Section):
-    """A response with two classes."""
-
-    family: Annotated[Literal["bernoulli"], Field(description="Two classes.")]
-
-
-class Categorical(Section):
-    """A response with two or more classes."""
-
-    family: Annotated[Literal["categorical"], Field(description="Two or more classes.")]
-
-
-class Poisson(Section):
-    """A response of counts."""
-
-    family: Annotated[Literal["poisson"], Field(description="Counts 0, 1, 2, ...")]
 
 
 class Network(Section):

@@ -45,5 +45,9 @@ Columns = Annotated[
     | Annotated[list[Name], Field(min_length=1), Distinct, Tag("other")],
     word_or("all"),
 ]
+Trials = Annotated[
+    Annotated[Name, Tag("column")] | Annotated[int, Field(ge=1, le=2**24), Tag("other")],
+    word_or("column"),
+]
 Widths = Annotated[list[Annotated[int, Field(ge=1, le=65536)]], Field(max_length=32)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]

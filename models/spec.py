@@ -9,44 +9,54 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pyromoe.models.fit_settings import Compare, Fit, Guide, Output, Treatment
-from pyromoe.models.model_settings import (
+from pyromoe.models.family_settings import (
     Bernoulli,
+    Beta,
+    Binomial,
     Categorical,
-    Data,
-    ExpertPrior,
-    Experts,
-    Gate,
+    Gamma,
+    Likelihood,
+    NegativeBinomial,
     Normal,
+    Ordinal,
     Poisson,
-    Prior,
-    Priors,
-    Split,
+    SkewNormal,
+    StudentT,
+    ZeroInflatedPoisson,
 )
+from pyromoe.models.fit_settings import Compare, Fit, Guide, Output, Treatment
+from pyromoe.models.model_settings import Data, ExpertPrior, Experts, Gate, Prior, Priors, Split
+from pyromoe.models.responses import RESPONSES, families
 from pyromoe.models.settings import Name, Section, problem
 
 __all__ = [
     "Bernoulli",
+    "Beta",
+    "Binomial",
     "Categorical",
     "Compare",
     "Data",
     "ExpertPrior",
     "Experts",
     "Fit",
+    "Gamma",
     "Gate",
     "Guide",
     "Likelihood",
+    "NegativeBinomial",
     "Normal",
+    "Ordinal",
     "Output",
     "Poisson",
     "Prior",
     "Priors",
+    "SkewNormal",
     "Spec",
     "Split",
+    "StudentT",
     "Treatment",
+    "ZeroInflatedPoisson",
 ]
-
-Likelihood = Normal | Bernoulli | Categorical | Poisson
 
 
 def _long_form(value: object) -> object:
@@ -78,6 +88,26 @@ class Spec(Section):
     compare: Annotated[Compare, Field(description="What is set side by side.")] = Compare()
     output: Annotated[Output, Field(description="What is written.")] = Output()
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Start of all chance.")] = 0
+
+    @model_validator(mode="after")
+    def _check_extras(self) -> Spec:
+        family, data = self.likelihood.family, self.data
+        response = RESPONSES[family]
+        if data.offset is not None and response.link is None:
+            what = f"an offset means nothing in family {family}: added to all, it cancels"
+            raise problem(what, "remove it", at=("data", "offset"))
+        if data.exposure is not None and response.link != "log":
+            what = f"family {family} has no log link"
+            remedy = f"use it with {', '.join(families('log'))}"
+            raise problem(what, remedy, at=("data", "exposure"))
+        if data.trials is not None and not response.trials:
+            what = f"family {family} has no trials"
+            raise problem(what, "remove it, or set family: binomial", at=("data", "trials"))
+        if data.trials is None and response.trials:
+            remedy = "name a column, or write a number, such as trials: 10"
+            what = f"required for family {family}, but missing"
+            raise problem(what, remedy, at=("data", "trials"))
+        return self
 
     @model_validator(mode="after")
     def _check_predictors(self) -> Spec:

@@ -8,6 +8,7 @@ from typing import Any
 import pyro.infer as infer
 import pytest
 import torch
+from families import case
 from problems import flat_gradient, gradient, problem
 from torch import library
 
@@ -15,7 +16,7 @@ from pyromoe.guides import Seeded
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import MixtureOfExperts, log_joint, mixture
 from pyromoe.models.dispatch import Dispatch, grouped_linear
-from pyromoe.models.likelihoods import FAMILIES, Likelihood
+from pyromoe.models.likelihoods import FAMILIES
 
 SHAPES = [(20, 5, 3, 4), (7, 1, 1, 3), (64, 64, 10, 8), (3, 2, 2, 1), (9, 0, 2, 3), (1, 4, 4, 6)]
 
@@ -65,14 +66,6 @@ def test_the_operator_keeps_the_rules_of_a_graph() -> None:
     library.opcheck(grouped_linear, single)
 
 
-def family(name: str, number: int) -> Likelihood:
-    options: dict[str, dict[str, Any]] = {
-        "normal": {"num_experts": number},
-        "categorical": {"num_classes": 3},
-    }
-    return FAMILIES[name](**options.get(name, {}))
-
-
 def saving(model: MixtureOfExperts, monkeypatch: pytest.MonkeyPatch, part: float) -> list[bool]:
     """Set from which part on experts are chosen, and note each time whether they were."""
     seen: list[bool] = []
@@ -96,15 +89,13 @@ def test_chosen_experts_have_the_likelihood_and_gradient_of_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     generator = torch.Generator().manual_seed(0)
-    model = MixtureOfExperts(
-        2, family(name, 4), 4, expert_hidden=hidden, expert_columns=columns, generator=generator
-    )
+    example = case(name, 4, 6)
+    model = example.model(expert_hidden=hidden, expert_columns=columns)
     weights = {f"experts.{n}": p.detach().clone() for n, p in model.experts.named_parameters()}
     if priors:
         model.experts.place_prior(1.0)
         weights = {n: w.requires_grad_() for n, w in weights.items()}
-    x = torch.randn(6, 2, generator=generator)
-    y = torch.randint(2, (6,), generator=generator).to(x)
+    x, y = example.x(generator), example.y
     z = torch.randint(4, (3, 6), generator=generator)
     parameters = [*model.parameters(), *(weights.values() if priors else ())]
     results, seen = [], []

@@ -11,14 +11,20 @@ import torch
 
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.treatments import TREATMENTS
+from pyromoe.models import MixtureOfExperts
+from pyromoe.models.data import load
+from pyromoe.models.likelihoods import FAMILIES, Binomial
 from pyromoe.models.spec_file import parse_spec, read_spec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+FAMILIES_PAGE = (ROOT / "docs" / "families.md").read_text()
+
+
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 def test_the_readme_program_runs_and_learns(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,9 +50,29 @@ def test_the_readme_spec_is_valid() -> None:
     assert plan.schedules["temperature"].at(1.0) == pytest.approx(0.3)
 
 
+@pytest.mark.parametrize("text", blocks("yaml", FAMILIES_PAGE))
+def test_the_specs_of_the_families_are_valid(text: str) -> None:
+    file = parse_spec(text, "spec.yaml")
+    if file.spec.data.dataset is not None:
+        load(file)
+    make_plan(file)
+
+
+def test_every_family_is_documented() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    for name in FAMILIES:
+        assert f"| `{name}` |" in FAMILIES_PAGE
+        assert FAMILIES_PAGE.count(f"`{name}`") > 1
+        assert f"`{name}`" in changes
+    (program,) = blocks("python", FAMILIES_PAGE)
+    exec(program, {"MixtureOfExperts": MixtureOfExperts, "Binomial": Binomial})
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)
 def test_the_examples_are_valid(path: Path) -> None:
-    make_plan(read_spec(path))
+    file = read_spec(path)
+    make_plan(file)
+    load(file)
 
 
 def test_the_changelog_names_every_treatment() -> None:

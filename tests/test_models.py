@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING, Any, get_args
 import pyro
 import pyro.infer
 import pytest
-import scipy.special  # type: ignore[import-untyped]  # no stubs
-import scipy.stats  # type: ignore[import-untyped]
+import scipy.stats  # type: ignore[import-untyped]  # no stubs
 import torch
+from families import Case, case as make_case
 from pyro import poutine
 
 from pyromoe.models import MixtureOfExperts, Networks, latent_logits, log_joint
 from pyromoe.models.blend import Blend, Mix, select
-from pyromoe.models.likelihoods import FAMILIES, Likelihood
-from pyromoe.models.likelihoods.bernoulli import Bernoulli
+from pyromoe.models.likelihoods import FAMILIES
 from pyromoe.models.likelihoods.categorical import Categorical
 from pyromoe.models.likelihoods.normal import Normal
-from pyromoe.models.likelihoods.poisson import Poisson
 from pyromoe.models.networks import ACTIVATIONS
 from pyromoe.models.trace import run_given
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from torch import Tensor
 
@@ -45,57 +43,8 @@ def _seeded() -> Iterator[None]:
     pyro.clear_param_store()
 
 
-class Case:
-    """A family: a likelihood, responses to it, and scipy's own density and mean.
-
-    The last two take an expert's outputs, (P,), and the scale of its noise.
-    """
-
-    def __init__(
-        self,
-        likelihood: Likelihood,
-        y: Tensor,
-        log_density: Callable[[Any, Any, float], float],
-        mean: Callable[[Any], Any],
-    ) -> None:
-        self.likelihood, self.y = likelihood, y
-        self.log_density, self.mean = log_density, mean
-
-
 def cases() -> dict[str, Case]:
-    normal = Normal(K)
-    with torch.no_grad():
-        normal.log_scale.copy_(torch.tensor([[-0.5], [0.1], [0.7]]))
-    counts = torch.arange(N)
-    stats = scipy.stats
-    return {
-        "normal": Case(
-            normal,
-            torch.linspace(-2, 2, N),
-            lambda eta, y, scale: float(stats.norm(eta[0], scale).logpdf(y)),
-            lambda eta: eta[0],
-        ),
-        "bernoulli": Case(
-            Bernoulli(),
-            (counts % 2).double(),
-            lambda eta, y, _: float(stats.bernoulli(scipy.special.expit(eta[0])).logpmf(y)),
-            lambda eta: scipy.special.expit(eta[0]),
-        ),
-        "categorical": Case(
-            Categorical(C),
-            counts,
-            lambda eta, y, _: float(
-                stats.multinomial(1, scipy.special.softmax(eta)).logpmf([y == c for c in range(C)])
-            ),
-            lambda eta: scipy.special.softmax(eta),
-        ),
-        "poisson": Case(
-            Poisson(),
-            counts.double(),
-            lambda eta, y, _: float(stats.poisson(math.exp(eta[0])).logpmf(y)),
-            lambda eta: math.exp(eta[0]),
-        ),
-    }
+    return {name: make_case(name, K, N, C) for name in FAMILIES}
 
 
 def test_every_family_is_tried() -> None:
@@ -108,22 +57,17 @@ mixes = pytest.mark.parametrize("mix", MIXES)
 
 
 def mixture(case: Case, mix: Mix = "log_likelihoods", **options: Any) -> MixtureOfExperts:
-    generator = torch.Generator().manual_seed(1)
-    return MixtureOfExperts(2, case.likelihood, K, mix=mix, generator=generator, **options)
-
-
-def scales(case: Case) -> list[float]:
-    """The noise of each expert, from the documented form exp(log_scale) + 1e-4."""
-    if not hasattr(case.likelihood, "log_scale"):
-        return [math.nan] * K
-    return [float(s) + 1e-4 for s in case.likelihood.log_scale.detach().exp().expand(K, 1)]
+    return case.model(mix=mix, **options)
 
 
 def by_scipy(case: Case, model: MixtureOfExperts, x: Tensor) -> Tensor:
     """log p(y | z = k, x), (K, N), one number at a time."""
-    outputs = model.experts(x).detach().numpy()  # (K, N, P)
+    outputs = model.experts(x[:, :2]).detach().numpy()  # (K, N, P)
     table = [
-        [case.log_density(outputs[k, n], case.y[n].item(), scales(case)[k]) for n in range(N)]
+        [
+            float(case.log_density(outputs[k, n], case.y[n].item(), case.own[k], case.trial(n)))
+            for n in range(N)
+        ]
         for k in range(K)
     ]
     return torch.tensor(table)
@@ -135,7 +79,7 @@ def by_scipy(case: Case, model: MixtureOfExperts, x: Tensor) -> Tensor:
 @families
 def test_densities_are_scipys(family: str) -> None:
     case = cases()[family]
-    model, x = mixture(case), torch.randn(N, 2)
+    model, x = mixture(case), case.x()
     found = log_joint(model, x, case.y).enumerate_likelihood()
     assert_close(found, by_scipy(case, model, x))
 
@@ -143,11 +87,12 @@ def test_densities_are_scipys(family: str) -> None:
 @families
 def test_means_are_those_of_the_family(family: str) -> None:
     case = cases()[family]
-    model, x = mixture(case), torch.randn(N, 2)
-    outputs = model.experts(x).detach()
+    model, x = mixture(case), case.x()
+    outputs = model.experts(x[:, :2]).detach()
     mean = case.likelihood.mean(**model.expert_parameters(x))
     for k, n in product(range(K), range(N)):
-        expected = torch.as_tensor(case.mean(outputs[k, n].numpy()))
+        own = case.mean(outputs[k, n].numpy(), case.own[k], case.trial(n))
+        expected = torch.as_tensor(own)
         assert_close(mean[k, n], expected)
 
 
@@ -155,14 +100,14 @@ def test_means_are_those_of_the_family(family: str) -> None:
 def test_a_response_becomes_an_input(family: str) -> None:
     """Of the width that it says, finite, another one for another response."""
     case = cases()[family]
-    encoded = case.likelihood.encode(case.y)
+    x = case.x()
+    encoded = case.likelihood.encode(case.y, {"trials": x[:, -1]})
     assert encoded.shape == (N, case.likelihood.encoded)
     assert encoded.isfinite().all()
     different = {tuple(row.tolist()) for row in encoded}
     assert len(different) == len(set(case.y.tolist()))
-    x = torch.randn(N, 2)
     features = mixture(case).features(x, case.y)
-    assert torch.equal(features[:, :2], x)
+    assert torch.equal(features[:, :2], x[:, :2])
     torch.testing.assert_close(features[:, 2:], encoded)
 
 
@@ -180,9 +125,9 @@ def test_a_shared_scale_is_one_number() -> None:
 @pytest.mark.parametrize("size", [None, 50])
 def test_the_joint_is_gate_times_expert(family: str, size: int | None) -> None:
     case = cases()[family]
-    model, x = mixture(case), torch.randn(N, 2)
+    model, x = mixture(case), case.x()
     joint = log_joint(model, x, case.y, size)
-    log_gate = model.gate(x)[0].detach()
+    log_gate = model.gate_logits(x).detach()
     log_gate = log_gate - log_gate.exp().sum(-1, keepdim=True).log()
     expected = by_scipy(case, model, x) + log_gate.T  # (K, N)
     assert_close(joint.enumerate(), expected)
@@ -200,7 +145,7 @@ def test_the_joint_is_gate_times_expert(family: str, size: int | None) -> None:
 @mixes
 def test_corners_are_integers(family: str, mix: Mix) -> None:
     case = cases()[family]
-    joint = log_joint(mixture(case, mix), torch.randn(N, 2), case.y)
+    joint = log_joint(mixture(case, mix), case.x(), case.y)
     z = torch.randint(K, (S, N))
     corners = torch.nn.functional.one_hot(z, K).double()
     assert_close(joint(corners), joint(z))
@@ -212,8 +157,8 @@ def test_corners_are_integers(family: str, mix: Mix) -> None:
 def test_columns_are_seen_only_where_they_are_given(family: str) -> None:
     case = cases()[family]
     model = mixture(case, expert_columns=[0], gate_columns=[1])
-    x = torch.randn(N, 2)
-    moved = x + torch.tensor([0.0, 1.0])
+    x = case.x()
+    moved = x + (torch.arange(x.shape[-1]) == 1)
     joint, other = log_joint(model, x, case.y), log_joint(model, moved, case.y)
     assert torch.equal(joint.enumerate_likelihood(), other.enumerate_likelihood())
     assert not torch.allclose(joint.log_prior, other.log_prior)
@@ -228,9 +173,8 @@ def test_one_expert_and_one_datum_are_no_special_case(
     family: str, num_experts: int, num_data: int
 ) -> None:
     case = cases()[family]
-    likelihood = Normal(num_experts) if family == Normal.family else case.likelihood
-    model = MixtureOfExperts(2, likelihood, num_experts)
-    x, y = torch.randn(num_data, 2), case.y[:num_data]
+    model = make_case(family, num_experts, N, C).model()
+    x, y = case.x()[:num_data], case.y[:num_data]
     joint = log_joint(model, x, y)
     assert joint.enumerate().shape == (num_experts, num_data)
     assert joint(torch.zeros(S, num_data).long()).shape == (S, num_data)
@@ -243,7 +187,7 @@ def test_one_expert_and_one_datum_are_no_special_case(
 def test_predictive_means_are_those_of_the_mixture(family: str) -> None:
     """E[y | x] of 4000 draws, within five standard errors of each datum's mean."""
     case = cases()[family]
-    model, x, times = mixture(case), torch.randn(N, 2), 4000
+    model, x, times = mixture(case), case.x(), 4000
     drawn = infer.Predictive(model, num_samples=times, parallel=True)(x)["y"].double()  # (times, N)
     with torch.no_grad():
         log_gate, parameters = run_given(model.components, {}, x)
@@ -295,26 +239,26 @@ def test_select_with_more_dimensions_of_draws() -> None:
 
 def of_mix(case: Case, mix: Mix, outputs: Tensor, z: Tensor, n: int) -> float:
     """The likelihood at z, (K,), with the mix's formula written out; outputs are (K, N, P)."""
-    eta, y, sds = outputs[:, n].numpy(), case.y[n].item(), scales(case)
-    each = torch.tensor([case.log_density(eta[k], y, sds[k]) for k in range(K)])
+    eta, y, trials = outputs[:, n].numpy(), case.y[n].item(), case.trial(n)
+    each = torch.tensor([float(case.log_density(eta[k], y, case.own[k], trials)) for k in range(K)])
     if mix == "log_likelihoods":
         return float((z * each).sum())
     if mix == "likelihoods":
         return float((z * each.exp()).sum().log())
-    mean_sd = sum(float(z[k]) * sds[k] for k in range(K))
+    own = {name: sum(float(z[k]) * case.own[k][name] for k in range(K)) for name in case.own[0]}
     shift = torch.as_tensor(eta).logsumexp(-1, keepdim=True) * (len(eta[0]) > 1)
     mixed = (z[:, None] * (torch.as_tensor(eta) - shift)).sum(0)
-    return case.log_density(mixed.numpy(), y, mean_sd)
+    return float(case.log_density(mixed.numpy(), y, own, trials))
 
 
 @families
 @mixes
 def test_off_the_corners_it_is_the_formula(family: str, mix: Mix) -> None:
     case = cases()[family]
-    model, x = mixture(case, mix), torch.randn(N, 2)
+    model, x = mixture(case, mix), case.x()
     z = (2 * torch.randn(S, N, K)).softmax(-1)
     found = log_joint(model, x, case.y).likelihood(z)
-    outputs = model.experts(x).detach()
+    outputs = model.experts(x[:, :2]).detach()
     rows = [[of_mix(case, mix, outputs, z[s, n], n) for n in range(N)] for s in range(S)]
     assert_close(found, torch.tensor(rows))
 
@@ -332,7 +276,7 @@ def test_the_mixes_differ_between_the_corners() -> None:
 def test_the_gradient_at_a_corner_is_finite(family: str, mix: Mix) -> None:
     """In z and in every parameter; in z that of log_likelihoods is the experts' own."""
     case = cases()[family]
-    model, x = mixture(case, mix), torch.randn(N, 2)
+    model, x = mixture(case, mix), case.x()
     z = torch.nn.functional.one_hot(torch.arange(N) % K, K).double()[None].requires_grad_()
     value = log_joint(model, x, case.y).likelihood(z)
     of_z, *others = torch.autograd.grad(value.sum(), [z, *model.experts.parameters()])
@@ -486,7 +430,7 @@ def test_priors_are_counted_once(family: str) -> None:
     case = cases()[family]
     model = mixture(case, expert_hidden=[3])
     values = {f"experts.{n}": p.detach().clone() for n, p in model.experts.named_parameters()}
-    x = torch.randn(N, 2)
+    x = case.x()
     before = log_joint(model, x, case.y).enumerate()
     model.experts.place_prior(0.8)
     joint = log_joint(model, x, case.y, weights=values)

@@ -11,6 +11,7 @@ import pyro.distributions as dist
 import pyro.infer
 import pytest
 import torch
+from families import case
 from problems import (
     EVERY,
     Corner,
@@ -45,11 +46,7 @@ from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError, MixtureOfExperts, log_joint
 from pyromoe.models.blend import Mix
-from pyromoe.models.likelihoods import FAMILIES, Likelihood
-from pyromoe.models.likelihoods.bernoulli import Bernoulli
-from pyromoe.models.likelihoods.categorical import Categorical
-from pyromoe.models.likelihoods.normal import Normal
-from pyromoe.models.likelihoods.poisson import Poisson
+from pyromoe.models.likelihoods import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,23 +69,6 @@ def _empty_store() -> Iterator[None]:
     pyro.clear_param_store()
     yield
     pyro.clear_param_store()
-
-
-def likelihoods() -> dict[str, tuple[Likelihood, Tensor]]:
-    """Each family with responses to it, (N,)."""
-    generator = torch.Generator().manual_seed(1)
-    noise = torch.randn(N, generator=generator)
-    counts = torch.arange(N) % C
-    return {
-        "normal": (Normal(K), noise),
-        "bernoulli": (Bernoulli(), (noise > 0).to(noise)),
-        "categorical": (Categorical(C), counts),
-        "poisson": (Poisson(), counts.to(noise)),
-    }
-
-
-def test_every_family_is_tried() -> None:
-    assert set(likelihoods()) == set(FAMILIES)
 
 
 @dataclass
@@ -123,9 +103,9 @@ class Setting:
 
 def setting(family: str, *, priors: bool, size: int | None) -> Setting:
     generator = torch.Generator().manual_seed(0)
-    likelihood, y = likelihoods()[family]
-    x = torch.randn(N, 2, generator=generator)
-    model = MixtureOfExperts(2, likelihood, K, expert_hidden=[3], generator=generator)
+    example = case(family, K, N, C)
+    x, y = example.x(generator), example.y
+    model = example.model(expert_hidden=[3])
     points: dict[str, Tensor] = {}
     for name in ["experts", "gate"] if priors else []:
         networks = getattr(model, name)

@@ -78,7 +78,9 @@ def programs(case: Case, treatment: str) -> tuple[Any, Any, Any]:
 def ready(case: Case, treatment: str) -> tuple[Any, Any, Any, Any]:
     """Return the SVI, its first state, x and y."""
     x, y = (jnp.asarray(a) for a in case.data())
-    svi = SVI(*programs(case, treatment)[:2], numpyro.optim.Adam(RATE), programs(case, treatment)[2])
+    svi = SVI(
+        *programs(case, treatment)[:2], numpyro.optim.Adam(RATE), programs(case, treatment)[2]
+    )
     return svi, svi.init(jax.random.PRNGKey(0), x, y), x, y
 
 

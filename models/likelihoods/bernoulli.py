@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pyro.distributions as dist
 
-from pyromoe.models.likelihoods.likelihood import Likelihood
+from pyromoe.models.likelihoods.likelihood import NONE, Likelihood
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyro.distributions import TorchDistribution
     from torch import Tensor
 
@@ -18,11 +20,9 @@ class Bernoulli(Likelihood):
 
     family = "bernoulli"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.outputs = 1
-
-    def parameters_of(self, outputs: Tensor, z: Tensor | None = None) -> dict[str, Tensor]:
+    def parameters_of(
+        self, outputs: Tensor, z: Tensor | None = None, extras: Mapping[str, Tensor] = NONE
+    ) -> dict[str, Tensor]:
         """Return the log odds, (K, N)."""
         return {"logits": outputs[..., 0]}
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import pyro.distributions as dist
 import torch
 
-from pyromoe.models.likelihoods.likelihood import Likelihood
+from pyromoe.models.likelihoods.likelihood import NONE, Likelihood
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyro.distributions import TorchDistribution
     from torch import Tensor
 
@@ -18,12 +20,16 @@ class Categorical(Likelihood):
     """Experts for one of `num_classes` classes, C."""
 
     family = "categorical"
+    arguments = ("num_classes",)
+    takes_offset = False  # the same number for every class changes nothing
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.outputs = self.encoded = num_classes
 
-    def parameters_of(self, outputs: Tensor, z: Tensor | None = None) -> dict[str, Tensor]:
+    def parameters_of(
+        self, outputs: Tensor, z: Tensor | None = None, extras: Mapping[str, Tensor] = NONE
+    ) -> dict[str, Tensor]:
         """Return the logits, (K, N, C); what is added to all classes cancels, mixed or not."""
         return {"logits": outputs}
 
@@ -35,7 +41,7 @@ class Categorical(Likelihood):
         """Return the class probabilities, (..., C)."""
         return parameters["logits"].softmax(-1)
 
-    def encode(self, y: Tensor) -> Tensor:
+    def encode(self, y: Tensor, extras: Mapping[str, Tensor] = NONE) -> Tensor:
         """Return the classes one-hot, (N, C)."""
         return _is_class(y, self.encoded).to(torch.get_default_dtype())
 

@@ -1,37 +1,66 @@
-"""What every family is."""
+"""What every family is, and what several of them need."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+import torch
 from pyro.nn import PyroModule
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyro.distributions import TorchDistribution
-    from torch import Tensor
+
+Scale = Literal["per_expert", "shared", "predicted"]
+
+NONE: Mapping[str, Tensor] = MappingProxyType({})
+"""No extras: values of the rows that no network sees, (N,), by name."""
+SMALLEST_SCALE = 1e-4
+"""Keeps the density bounded when an expert sits on a single row; in units of the response."""
+ONE_AT_ZERO = math.log(math.e - 1)
+"""softplus of it is 1."""
+LARGE = 10.0
+"""From here on Stirling's series of six terms is exact to 1e-13."""
 
 
 class Likelihood(PyroModule):
     """p(y | z, x): from the outputs of K networks to a distribution of y.
 
+    The first output is the linear predictor of the location; an offset is added to it.
+
     Attributes:
         family: the name in a spec.
+        arguments: what its constructor takes, of num_experts (K), num_classes (C) and scale.
+        required: the extras without which it is no distribution.
+        takes_offset: whether a number added to its first output means anything.
+        in_units: those of `constants` that are in the units of the response.
         outputs: P, how many outputs of an expert it needs.
         encoded: E, the width of `encode`.
     """
 
     family: ClassVar[str]
-    outputs: int
+    arguments: ClassVar[tuple[str, ...]] = ()
+    required: ClassVar[tuple[str, ...]] = ()
+    takes_offset: ClassVar[bool] = True
+    in_units: ClassVar[tuple[str, ...]] = ()
+    outputs: int = 1
     encoded: int = 1
 
     @abstractmethod
-    def parameters_of(self, outputs: Tensor, z: Tensor | None = None) -> dict[str, Tensor]:
+    def parameters_of(
+        self, outputs: Tensor, z: Tensor | None = None, extras: Mapping[str, Tensor] = NONE
+    ) -> dict[str, Tensor]:
         """Return each expert's parameters, (K, N, ...), from its outputs, (K, N, P).
 
         Args:
             outputs: of all experts, or of the chosen ones, (..., N, P).
             z: which were chosen, (..., N); None for all.
+            extras: values of the rows, (N,), by name.
         """
 
     @abstractmethod
@@ -43,6 +72,85 @@ class Likelihood(PyroModule):
         mean: Tensor = self.distribution(**parameters).mean
         return mean
 
-    def encode(self, y: Tensor) -> Tensor:
+    def encode(self, y: Tensor, extras: Mapping[str, Tensor] = NONE) -> Tensor:
         """Return y, (N,), as the input of a network, (N, E)."""
         return y[:, None]
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return what is learned beside the networks, (K, ...) or (1, ...), for a reader."""
+        return {}
+
+
+class LocationScale(Likelihood):
+    """A family on the real line: loc from the expert, and a scale.
+
+    Args:
+        num_experts: K.
+        scale: "per_expert", "shared", or "predicted": softplus of the expert's second output,
+            moved so that an output of 0 means 1.
+    """
+
+    arguments = ("num_experts", "scale")
+    in_units = ("scale",)
+
+    def __init__(self, num_experts: int, scale: Scale = "per_expert") -> None:
+        super().__init__()
+        self.outputs = 2 if scale == "predicted" else 1
+        if scale != "predicted":
+            number = num_experts if scale == "per_expert" else 1
+            self.log_scale = nn.Parameter(torch.zeros(number, 1))
+
+    def loc_and_scale(self, outputs: Tensor, z: Tensor | None) -> dict[str, Tensor]:
+        """Return loc and scale, (K, N), or (..., N) of the chosen experts z."""
+        loc = outputs[..., 0]
+        if self.outputs == 2:
+            raw = nn.functional.softplus(outputs[..., 1] + ONE_AT_ZERO)
+            return {"loc": loc, "scale": raw + SMALLEST_SCALE}
+        return {
+            "loc": loc,
+            "scale": of_experts(self.log_scale.exp() + SMALLEST_SCALE, z).expand_as(loc),
+        }
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return the scale, where it is not predicted."""
+        if self.outputs == 2:
+            return {}
+        return {"scale": (self.log_scale.exp() + SMALLEST_SCALE)[:, 0]}
+
+
+def of_experts(values: Tensor, z: Tensor | None) -> Tensor:
+    """Return what each expert has, as it broadcasts over all experts or over the chosen ones.
+
+    Args:
+        values: of each expert, (K, 1, ...), or shared, (1, 1, ...).
+        z: which experts were chosen, (..., N), giving (..., N, ...); None for all.
+    """
+    if z is None or len(values) == 1:
+        return values
+    chosen = values[:, 0].index_select(0, z.flatten())
+    return chosen.reshape(z.shape + values.shape[2:])
+
+
+def bounded(log_value: Tensor) -> Tensor:
+    """Return the log of a concentration that stays below 1 / SMALLEST_SCALE^2.
+
+    For families that become a spike as it grows; about log_value, far below that.
+    """
+    return log_value + nn.functional.logsigmoid(-log_value - 2 * math.log(SMALLEST_SCALE))
+
+
+def stirling(a: Tensor) -> Tensor:
+    """Return lgamma(a) - ((a - 1/2) log a - a + log(2 pi) / 2), for a > 0.
+
+    Densities written with it do not subtract large numbers from each other where a is large, and
+    so keep their digits in single precision too.
+    """
+    a = a.clamp_min(torch.finfo(a.dtype).tiny)
+    small, large = a.clamp_max(LARGE), a.clamp_min(LARGE)
+    exact = small.lgamma() - (small - 0.5) * small.log() + small - 0.5 * math.log(2 * math.pi)
+    r = large.reciprocal()
+    s = r * r
+    series = 1 / 1188 - s * 691 / 360360
+    for term in (1 / 1680, 1 / 1260, 1 / 360, 1 / 12):
+        series = term - s * series
+    return torch.where(a < LARGE, exact, r * series)

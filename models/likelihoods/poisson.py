@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pyro.distributions as dist
 
-from pyromoe.models.likelihoods.likelihood import Likelihood
+from pyromoe.models.likelihoods.likelihood import NONE, Likelihood
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyro.distributions import TorchDistribution
     from torch import Tensor
 
@@ -18,11 +20,9 @@ class Poisson(Likelihood):
 
     family = "poisson"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.outputs = 1
-
-    def parameters_of(self, outputs: Tensor, z: Tensor | None = None) -> dict[str, Tensor]:
+    def parameters_of(
+        self, outputs: Tensor, z: Tensor | None = None, extras: Mapping[str, Tensor] = NONE
+    ) -> dict[str, Tensor]:
         """Return the log rate, (K, N); mixing experts off the corners mixes log rates."""
         return {"log_rate": outputs[..., 0]}
 
@@ -30,6 +30,6 @@ class Poisson(Likelihood):
         """Return Poisson(exp(log_rate))."""
         return dist.Poisson(parameters["log_rate"].exp())
 
-    def encode(self, y: Tensor) -> Tensor:
+    def encode(self, y: Tensor, extras: Mapping[str, Tensor] = NONE) -> Tensor:
         """Return log(1 + y), (N, 1): counts span orders of magnitude."""
         return y.log1p()[:, None]

@@ -1,0 +1,67 @@
+r"""Student's t: a normal with heavier tails.
+
+    y = loc + scale t,    t ~ t_nu,    nu = 1 + exp(log_df)
+
+nu > 1, so that the mean, which predictions report, exists: it is loc, the expert's first output. As
+nu grows the density becomes that of Normal(loc, scale^2). nu starts at 10.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyromoe.models.likelihoods.likelihood import NONE, LocationScale, Scale, of_experts, stirling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyro.distributions import TorchDistribution
+
+SMALLEST_DF = 1.0
+FIRST_DF = 10.0
+
+
+class StudentT(LocationScale):
+    """Experts with heavy tails, degrees of freedom nu for each."""
+
+    family = "student_t"
+
+    def __init__(self, num_experts: int, scale: Scale = "per_expert") -> None:
+        super().__init__(num_experts, scale)
+        first = math.log(FIRST_DF - SMALLEST_DF)
+        self.log_df = nn.Parameter(torch.full((num_experts, 1), first))
+
+    def parameters_of(
+        self, outputs: Tensor, z: Tensor | None = None, extras: Mapping[str, Tensor] = NONE
+    ) -> dict[str, Tensor]:
+        """Return loc, scale and log(nu - 1), (K, N); mixing experts off the corners mixes them."""
+        parameters = self.loc_and_scale(outputs, z)
+        log_df = of_experts(self.log_df, z).expand_as(parameters["loc"])
+        return parameters | {"log_df": log_df}
+
+    def distribution(self, **parameters: Tensor) -> TorchDistribution:
+        """Return loc + scale t."""
+        df = SMALLEST_DF + parameters["log_df"].exp()
+        return _StudentT(df, parameters["loc"], parameters["scale"])
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return the scale and nu, as degrees of freedom."""
+        return super().constants() | {"df": SMALLEST_DF + self.log_df[:, 0].exp()}
+
+
+class _StudentT(dist.StudentT):  # type: ignore[misc]  # Pyro has no types
+    """Student's t with a density that keeps its digits where nu is large."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log density in nats, (...)."""
+        t, a = (value - self.loc) / self.scale, self.df / 2
+        # lgamma(a + 1/2) - lgamma(a) - log(a) / 2, by Stirling.
+        ratio = a * torch.log1p(0.5 / a) - 0.5 + stirling(a + 0.5) - stirling(a)
+        constant = ratio - 0.5 * math.log(2 * math.pi) - self.scale.log()
+        log_density: Tensor = constant - (a + 0.5) * torch.log1p(t * t / self.df)
+        return log_density
