@@ -31,6 +31,8 @@ bench: $(STAMP)  ## the figures of the documentation
 	$(BIN)/python benchmarks/gradient_anchors.py
 	$(BIN)/python benchmarks/baselines_digits.py
 	$(BIN)/python benchmarks/digits_folds.py
+	$(BIN)/python benchmarks/gradient_error_at_cost.py
+	$(BIN)/python benchmarks/time_to_likelihood.py
 
 clean:
 	rm -rf .venv build dist runs .mypy_cache .pytest_cache .ruff_cache

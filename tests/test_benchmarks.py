@@ -1,0 +1,111 @@
+"""The benchmarks run, on little, and what must hold of their figures does."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pyromoe.inference import fit
+from pyromoe.inference.budget import Budget
+from pyromoe.inference.plan import make_plan
+from pyromoe.inference.result import Fit
+from pyromoe.models.data import load
+from pyromoe.models.spec_file import parse_spec
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+SPEC = """
+data: {dataset: digits}
+likelihood: {family: categorical}
+experts: {number: 3, kind: mlp, hidden: [8]}
+fit: {batch_size: 256, epochs: 3, learning_rate: 0.02, schedule: cosine, restarts: 1, mode: MODE}
+treatment: {name: TREATMENT}
+"""
+
+
+def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_error_at_cost_is_finite_and_none_where_z_is_summed_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = benchmark("gradient_error_at_cost", monkeypatch)
+    names = "reinforce,enumerate,gumbel_softmax,sum_of_components,jensen,vimco"
+    tiny = "--experts 3,40 --draws 40 --steps 20 --mode eager --evaluations 400".split()
+    found = module.main([*tiny, "--treatments", names])
+    for k, results in found.items():
+        rows = {r.treatment: r for r in results}
+        assert {r.treatment for r in results[:2]} == {"enumerate", "jensen"}
+        for exact in ("enumerate", "jensen"):
+            assert rows[exact].by_seconds == pytest.approx(0, abs=1e-6)
+        for r in results:
+            assert all(math.isfinite(v) for v in (r.bias, r.spread, r.by_evaluations, *r.seconds))
+            assert 0 < r.seconds[1] <= r.seconds[0] <= r.seconds[2]
+        # Noise alone, of one run each: 400 steps.
+        noise = rows["reinforce"].spread / 20
+        assert rows["reinforce"].by_evaluations == pytest.approx(noise)
+        assert rows["sum_of_components"].by_evaluations == pytest.approx(1.0)  # a gate untrained
+        assert rows["gumbel_softmax"].evaluations == k
+        assert ("vimco" in rows) == (k == 3)
+    shown = capsys.readouterr().out
+    assert "vimco" in shown
+    assert "not measured: the exact gradient of its objective, iwae" in shown
+    assert shown.splitlines()[-1].startswith("Each beside the exact gradient of its own objective")
+
+
+def test_less_than_a_step_has_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = benchmark("gradient_error_at_cost", monkeypatch)
+    assert module.mean_error(0.09, 4.0, 1.0) == pytest.approx(math.sqrt(16.09))
+    assert module.mean_error(0.09, 4.0, 0.99) == math.inf
+
+
+@pytest.mark.parametrize("mode", ["eager", "captured"])
+@pytest.mark.parametrize("name", ["enumerate", "q_baseline"])
+def test_a_timed_fit_is_the_fit(mode: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Capturing the graphs beforehand leaves nothing behind: the same bits."""
+    module = benchmark("time_to_likelihood", monkeypatch)
+    file = parse_spec(SPEC.replace("TREATMENT", name).replace("MODE", mode), "spec.yaml")
+    data = load(file)
+    run = module.Run(make_plan(file), data, 0)
+    marks = list(run.marks())
+    expected = fit(file, data=data, budget=Budget("epochs", 3))
+    total = expected.metrics["log_likelihood"]["test"]
+    assert marks[-1].steps == expected.metrics["steps"]
+    assert marks[-1].held_out == pytest.approx(total / len(data.test.rows), rel=1e-6)
+    restart = run.loop.restart
+    found = Fit(expected.spec, data.encoding, restart.model, restart.guide)
+    assert found.tensors()
+    assert found.fingerprint() == expected.fingerprint()
+
+
+def test_the_time_to_a_likelihood_is_finite_and_one_for_enumeration(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    module = benchmark("time_to_likelihood", monkeypatch)
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC.replace("TREATMENT", "enumerate").replace("MODE", "auto"))
+    tiny = ["--spec", str(spec), "--starts", "2", "--reference", "2", "--mode", "eager"]
+    ratios: dict[str, Any] = module.main(
+        [*tiny, "--share", "0.8", "--treatments", "sum_of_components,jensen"]
+    )
+    assert list(ratios) == ["enumerate", "sum_of_components", "jensen"]
+    assert ratios["enumerate"] == 1.0
+    assert all(ratio > 0 for ratio in ratios.values())
+    beyond_reach = [*tiny, "--share", "3", "--treatments", "jensen"]
+    ratios = module.main(beyond_reach)
+    assert set(ratios.values()) == {math.inf}
+    assert "not reached within" in capsys.readouterr().out
