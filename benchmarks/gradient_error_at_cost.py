@@ -36,9 +36,9 @@ import numpy as np
 import torch
 
 from pyromoe.inference.budget import Budget
-from pyromoe.inference.graph import Step
 from pyromoe.inference.measuring import Lab
 from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
+from pyromoe.inference.step import Step
 from pyromoe.inference.svi import fit
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models.data import from_table

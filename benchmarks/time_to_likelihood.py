@@ -80,33 +80,22 @@ class Run:
         elbo = Treatment_ELBO(plan.treatment, noise=Seeded(noise))
         elbo.config = plan.config
         budget = Budget("epochs", plan.spec.fit.epochs)
-        restart = Restart(start, model, guide)
-        self.loop = Loop(plan, data, elbo, restart, budget, lambda done, text: None)
-        self.generator = torch.Generator().manual_seed(order)
+        self.restart = Restart(start, model, guide)
+        generator = torch.Generator().manual_seed(order)
+        starts = [(self.restart, elbo, generator)]
+        self.loop = Loop(plan, data, starts, budget, lambda done, text: None)
         self.test = to_tensors(data.test, plan.spec)
         self.log_jacobian = data.encoding.log_jacobian
-        self.capture()
-
-    def capture(self) -> None:
-        """Make the graph of each length of batch, and put everything back as it was."""
-        loop, step = self.loop, self.loop.take
-        n = len(loop.x)
-        step.elbo.prepare(step.model, step.guide, loop.x[: loop.batch], loop.y[: loop.batch], n)
-        before, noise, moments = step.elbo.state, step.elbo.noise, step.moments
-        values = {name: p.detach().clone() for name, p in step.parameters.items()}
-        step.elbo.noise = Seeded(0)
-        for rows in torch.arange(n).split(loop.batch):
-            if len(rows) < loop.batch or loop.restart.steps == 0:
-                loop.step(rows)
-        loop.restart.steps = 0
-        step.elbo.state, step.elbo.noise, step.moments = before, noise, moments
-        for name, value in values.items():
-            step.parameters[name].data = value
+        rows = torch.arange(len(self.loop.x)).split(self.loop.batch)
+        options = {name: s.at(0) for name, s in plan.schedules.items()}
+        for each in {len(r): r for r in rows}.values():
+            x, y = self.loop.x[each], self.loop.y[each]
+            self.loop.take.ready(x, y, len(self.loop.x), options=options)
 
     def held_out(self) -> float:
         """The exact log p(y | x) of the held-out rows, nats a datum."""
-        weights = self.loop.restart.guide.weights.values()
-        found = log_likelihood(self.loop.restart.model, weights, *self.test).double().mean()
+        weights = self.restart.guide.weights.values()
+        found = log_likelihood(self.restart.model, weights, *self.test).double().mean()
         return float(found) + self.log_jacobian
 
     def marks(self) -> Iterator[Mark]:
@@ -114,12 +103,14 @@ class Run:
         loop, seconds = self.loop, 0.0
         yield Mark(0, seconds, self.held_out())
         while loop.done() < 1:
-            for rows in torch.randperm(len(loop.x), generator=self.generator).split(loop.batch):
+            for x, y in loop.batches():
                 started = time.perf_counter()
-                loop.step(rows)
+                loop.step(x, y)
                 seconds += time.perf_counter() - started
-                if loop.restart.steps % EVERY == 0 or loop.done() >= 1:
-                    yield Mark(loop.restart.steps, seconds, self.held_out())
+                if self.restart.failure:
+                    raise NumericalError(self.restart.failure)
+                if self.restart.steps % EVERY == 0 or loop.done() >= 1:
+                    yield Mark(self.restart.steps, seconds, self.held_out())
 
 
 def target_of(plan: Plan, data: Data, start: int, epochs: int, share: float) -> float:

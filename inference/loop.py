@@ -85,7 +85,7 @@ class Loop:
         epoch, written = 0, -1.0
         while self.done() < 1 and self._left():
             losses = []
-            for x, y in self._batches():
+            for x, y in self.batches():
                 losses.append(self.step(x, y))
                 if self.done() >= 1 or not self._left():
                     break
@@ -148,7 +148,7 @@ class Loop:
             joint = log_joint(restart.model, self.x[:1], self.y[:1], weights=weights)
             return float(joint.log_prior_of_weights)
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the rows of an epoch, in an order of its own for each restart."""
         if self.batch == len(self.x):
             yield self.x, self.y

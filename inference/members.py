@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,15 +13,17 @@ from torch.utils import _pytree as pytree
 
 from pyromoe.guides import Seeded
 from pyromoe.guides.noise import FromRaw, Given, Recorded
+from pyromoe.inference.call import tensors_in
 from pyromoe.models import InputError
 from pyromoe.models.trace import parameters_passed_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor, nn
 
     from pyromoe.guides.noise import Recipe
+    from pyromoe.inference.call import Call
     from pyromoe.inference.elbo import Treatment_ELBO
     from pyromoe.models.trace import Program
 
@@ -99,6 +102,33 @@ class Member:
             self.elbo.config, self.elbo.noise, self.elbo.state = plain, own, state
         each = [torch.zeros_like(v) if g is None else g for g, v in zip(found, leaves, strict=True)]
         return loss.detach(), torch.cat([g.reshape(-1) for g in each]), advanced
+
+    def function(
+        self, call: Call, structure: Any, draws: int | None, divide_by: float
+    ) -> Callable[..., list[Tensor]]:
+        """Return the gradient as a function of tensors alone.
+
+        It takes the parameters, (P,), the leaves of the state, as many tensors of raw noise as
+        there are draws (None: noise is the member's own), the tensors among the model's arguments
+        and the options; it returns loss, gradient and the leaves of the next state.
+        """
+        leaves = 0 if structure is None else structure.num_leaves
+        counts = [1, leaves, draws or 0, len(tensors_in(call.args)), len(call.names)]
+        ends = [*accumulate(counts, initial=0)]
+
+        def gradient(*given: Tensor) -> list[Tensor]:
+            values, held, noise, tensors, options = (given[a:b] for a, b in pairwise(ends))
+            loss, found, state = self.gradient(
+                values[0],
+                to_state(held, structure),
+                None if draws is None else noise,
+                call.filled(tensors),
+                dict(zip(call.names, options, strict=True)),
+                divide_by,
+            )
+            return [loss, found, *to_leaves(state)[0]]
+
+        return gradient
 
 
 def flat(members: Sequence[Member]) -> Tensor:

@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -33,6 +35,21 @@ class Optimiser:
     moments: int
     factors: Callable[[int, float], tuple[float, ...]]
     update: Callable[[Tensor, Tensor, Sequence[Tensor], Sequence[Tensor]], None]
+
+    def with_gradient(self, gradient: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
+        """Return the whole step: factors, moments, and what the gradient takes, values first.
+
+        It changes values and moments, and returns what the gradient returns without the gradient.
+        """
+
+        def step(factors: Tensor, *given: Tensor) -> list[Tensor]:
+            moments, rest = given[: self.moments], given[self.moments :]
+            loss, found, *state = gradient(*rest)
+            with torch.no_grad():
+                self.update(rest[0], found, moments, factors.unbind())
+            return [loss, *state]
+
+        return step
 
 
 def _adam_factors(number: int, rate: float) -> tuple[float, ...]:

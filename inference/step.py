@@ -15,8 +15,6 @@ members (the restarts of a fit) in one matrix, (R, P), and one graph serves them
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -24,7 +22,8 @@ import torch
 
 from pyromoe.inference import graph as graphs
 from pyromoe.inference.auto import Auto
-from pyromoe.inference.members import Member, flat, to_leaves, to_state
+from pyromoe.inference.call import Call, form, tensors_in
+from pyromoe.inference.members import Member, flat, to_state
 from pyromoe.inference.optimisers import OPTIMISERS
 from pyromoe.models import InputError
 
@@ -40,25 +39,6 @@ if TYPE_CHECKING:
     from pyromoe.models.trace import Program
 
     Run = Callable[[list[Tensor], list[Tensor]], Tensor]
-
-
-@dataclass(frozen=True)
-class Call:
-    """The form of a call, with the arguments of the first that had it as an example."""
-
-    args: tuple[Any, ...]
-    names: tuple[str, ...]
-    stacked: bool
-    key: object
-
-    def of(self, r: int) -> list[Any]:
-        """Return the arguments of a member."""
-        return [a[r] if self.stacked and torch.is_tensor(a) else a for a in self.args]
-
-    def filled(self, tensors: Sequence[Tensor]) -> list[Any]:
-        """Return the arguments with other tensors."""
-        given = iter(tensors)
-        return [next(given) if torch.is_tensor(a) else a for a in self.args]
 
 
 class Step:
@@ -123,26 +103,25 @@ class Step:
             stacked: whether the tensors among the arguments have a leading dimension, a slice for
                 each member; otherwise all members are given the same.
         """
-        names, config = tuple(options or ()), self.members[0].elbo.config
-        key = (*map(_form, args), names, stacked, config)
-        call = self.calls.get(key)
-        if call is None:
-            call = self.calls[key] = Call(args, names, stacked, key)
-        if self.state is None:
-            self._begin(call)
+        call = self._call(args, options or {}, stacked)
         self.taken += 1
-        factors = self.optimiser.factors(self.taken, learning_rate)
-        knobs = [torch.tensor(factors, dtype=self.values.dtype)]
-        knobs += [torch.tensor(v, dtype=torch.float64) for v in (options or {}).values()]
-        tensors = _tensors(args)
+        knobs, tensors = self._knobs(learning_rate, options or {}), tensors_in(args)
         if self.mode != "auto":
             return self._run(self.mode, call, knobs)(tensors, knobs)
-        chosen = self.auto.mode(key, self.ahead)
+        chosen = self.auto.mode(call.key, self.ahead)
         run = self._run(chosen, call, knobs)
         started = time.perf_counter()
         loss = run(tensors, knobs)
-        self.auto.record(key, chosen, time.perf_counter() - started)
+        self.auto.record(call.key, chosen, time.perf_counter() - started)
         return loss
+
+    def ready(
+        self, *args: Any, options: Mapping[str, float] | None = None, stacked: bool = False
+    ) -> None:
+        """Make the graph for such a call beforehand, without taking a step."""
+        call = self._call(args, options or {}, stacked)
+        if self.mode != "auto":
+            self._run(self.mode, call, self._knobs(0.0, options or {}))
 
     @property
     def ran(self) -> str:
@@ -156,6 +135,23 @@ class Step:
                 parameter.data = parameter.data.clone()
             if self.state is not None:
                 self._give_state(r)
+
+    def _call(self, args: tuple[Any, ...], options: Mapping[str, float], stacked: bool) -> Call:
+        """Return the form of a call; before the first, look at the members."""
+        names = tuple(options)
+        key = (*map(form, args), names, stacked, self.members[0].elbo.config)
+        call = self.calls.get(key)
+        if call is None:
+            call = self.calls[key] = Call(args, names, stacked, key)
+        if self.state is None:
+            self._begin(call)
+        return call
+
+    def _knobs(self, learning_rate: float, options: Mapping[str, float]) -> list[Tensor]:
+        """Return what may change from step to step as tensors: first the optimiser's factors."""
+        factors = self.optimiser.factors(max(1, self.taken), learning_rate)
+        knobs = [torch.tensor(factors, dtype=self.values.dtype)]
+        return knobs + [torch.tensor(v, dtype=torch.float64) for v in options.values()]
 
     def _begin(self, call: Call) -> None:
         """Look at every member, and take over the treatments' states."""
@@ -194,7 +190,7 @@ class Step:
             found = [g(*given) for g, given in zip(gradients, own, strict=True)]
             return [torch.stack(each) for each in zip(*found, strict=True)]
 
-        return self._replay(self._updating(gradient), [])
+        return self._replay(self.optimiser.with_gradient(gradient), [])
 
     def _as_graph(self, mode: Mode, call: Call, knobs: list[Tensor]) -> Run | None:
         """Return the step as a graph, or None, and say why, where it cannot be captured."""
@@ -206,12 +202,12 @@ class Step:
             with pyro.validation_enabled(False):
                 if many:
                     held = [h[0] for h in self._held()]
-                    one = graphs.capture(gradient, [*held, *noise, *_tensors(first), *knobs[1:]])
+                    one = graphs.capture(gradient, [*held, *noise, *tensors_in(first), *knobs[1:]])
                     gradient = graphs.side_by_side(one, self._shared(call, len(noise)))
                     noise = [torch.stack([n] * len(self.members)) for n in noise]
-                given = [*self.moments, *self._held(), *noise, *_tensors(call.args), *knobs[1:]]
+                given = [*self.moments, *self._held(), *noise, *tensors_in(call.args), *knobs[1:]]
                 given = [knobs[0], *given]
-                graph = graphs.capture(self._updating(gradient), given)
+                graph = graphs.capture(self.optimiser.with_gradient(gradient), given)
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             if isinstance(error, InputError):
                 raise
@@ -250,40 +246,7 @@ class Step:
         return run
 
     def _gradient(self, member: Member, call: Call, draws: int | None = None) -> graphs.Function:
-        """Return a member's loss, gradient and next state as a function of tensors.
-
-        With a number of draws it takes so many tensors of raw noise.
-        """
-        assert self.state is not None
-        counts = [1, len(self.state), draws or 0, len(_tensors(call.args)), len(call.names)]
-        ends = [*accumulate(counts, initial=0)]
-
-        def gradient(*given: Tensor) -> list[Tensor]:
-            values, leaves, noise, tensors, options = (given[a:b] for a, b in pairwise(ends))
-            loss, found, state = member.gradient(
-                values[0],
-                to_state(leaves, self.structure),
-                None if draws is None else noise,
-                call.filled(tensors),
-                dict(zip(call.names, options, strict=True)),
-                self.divide_by,
-            )
-            return [loss, found, *to_leaves(state)[0]]
-
-        return gradient
-
-    def _updating(self, gradient: graphs.Function) -> graphs.Function:
-        """Return the step by a gradient: it changes values and moments, returns loss and state."""
-        count = len(self.moments)
-
-        def step(factors: Tensor, *given: Tensor) -> list[Tensor]:
-            moments, rest = given[:count], given[count:]
-            loss, found, *state = gradient(*rest)
-            with torch.no_grad():
-                self.optimiser.update(rest[0], found, moments, factors.unbind())
-            return [loss, *state]
-
-        return step
+        return member.function(call, self.structure, draws, self.divide_by)
 
     def _held(self) -> list[Tensor]:
         """Return values and states."""
@@ -293,16 +256,8 @@ class Step:
     def _shared(self, call: Call, draws: int) -> list[bool]:
         """Return which arguments of a gradient are the same for all members."""
         own = len(self._held()) + draws
-        tensors = len(_tensors(call.args))
+        tensors = len(tensors_in(call.args))
         return [*[False] * own, *[not call.stacked] * tensors, *[True] * len(call.names)]
-
-
-def _tensors(args: Sequence[Any]) -> list[Tensor]:
-    return [a for a in args if torch.is_tensor(a)]
-
-
-def _form(argument: Any) -> object:
-    return (argument.shape, argument.dtype) if torch.is_tensor(argument) else argument
 
 
 def _first(error: Exception) -> str:

@@ -86,7 +86,7 @@ def test_a_timed_fit_is_the_fit(mode: str, name: str, monkeypatch: pytest.Monkey
     total = expected.metrics["log_likelihood"]["test"]
     assert marks[-1].steps == expected.metrics["steps"]
     assert marks[-1].held_out == pytest.approx(total / len(data.test.rows), rel=1e-6)
-    restart = run.loop.restart
+    restart = run.restart
     found = Fit(expected.spec, data.encoding, restart.model, restart.guide)
     assert found.tensors()
     assert found.fingerprint() == expected.fingerprint()

@@ -18,9 +18,9 @@ from pyromoe.guides import AmortisedGuide, PriorGuide
 from pyromoe.inference import fit
 from pyromoe.inference.build import build
 from pyromoe.inference.elbo import Treatment_ELBO
-from pyromoe.inference.graph import Step
 from pyromoe.inference.posterior import to_datatree
 from pyromoe.inference.prediction import predict
+from pyromoe.inference.step import Step
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError, MixtureOfExperts, log_joint
 from pyromoe.models.data import encode_table, from_table, load
