@@ -26,7 +26,7 @@ class Noise(Protocol):
         ...
 
 
-Kind = Literal["uniform", "exponential", "normal"]
+Kind = Literal["uniform", "normal"]
 Recipe = list[tuple[Kind, tuple[int, ...], torch.Tensor]]
 """What was asked of raw noise, in order: kind, shape, and a tensor of that type and device."""
 
@@ -53,8 +53,10 @@ class FromRaw:
 
     def gumbel(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:
         """See `Noise.gumbel`."""
-        exponential = self.raw("exponential", (num_samples, *logits.shape), logits)
-        return -exponential.clamp_min(torch.finfo(logits.dtype).tiny).log()
+        rows, number = logits.shape
+        # The rows last: few categories are worked on several rows at a time.
+        uniform = self.raw("uniform", (num_samples, number, rows), logits).mT
+        return -(-uniform.clamp_min(torch.finfo(logits.dtype).tiny).log()).log()
 
     def normal(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:
         """See `Noise.normal`."""
@@ -77,8 +79,6 @@ class Seeded(FromRaw):
         numbers = torch.empty(shape, dtype=like.dtype, device=like.device)
         if kind == "uniform":
             return numbers.uniform_(generator=self.generator)
-        if kind == "exponential":
-            return numbers.exponential_(generator=self.generator)
         return numbers.normal_(generator=self.generator)
 
 

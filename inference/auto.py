@@ -2,14 +2,16 @@
 
     cost(mode) = seconds until it is ready + steps ahead x seconds a step
 
-Captured steps are timed; what compiling would cost and gain is known from the last time that this
-graph was compiled on this machine, and estimated otherwise from the number of its operations.
+The first steps are run in Python and timed, and so are the first captured ones; what compiling
+would cost and gain is known from the last time that this graph was compiled on this machine, and
+estimated otherwise from the number of its operations.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -25,14 +27,16 @@ if TYPE_CHECKING:
 
 Mode = Literal["auto", "eager", "captured", "compiled"]
 
-WORTH_CAPTURING = 60
-"""Fewer steps than this are over in Python before a captured one is ready."""
-LOOKED_AT = 10
-"""Captured steps that are timed before compiling is considered."""
+LOOKED_AT = 6
+"""Steps that are timed, the first of them left out, before another mode is considered."""
+CAPTURING, IMPORTING, PYTHONS = 100, 1.5, 0.45
+"""What capturing takes, in steps and, where torch's tracer is not loaded yet, in seconds more; and
+the part of a step that it saves."""
 READY, AN_OPERATION = 4.0, 0.025
 """Seconds that compiling takes at least, and for every operation of the graph."""
 SAVED, KEPT = 5e-6, 0.15
 """Seconds that compiling saves for every operation, and the part of a step that it cannot save."""
+TRACER = "torch._dynamo"
 LOADING = 2.5
 """Seconds to load what was compiled in an earlier run, before it was measured."""
 
@@ -68,11 +72,17 @@ class Auto:
         form.uses += 1
         share = form.uses / sum(f.uses for f in self.forms.values())
         of_form = ahead * share
-        if form.mode == "eager" and of_form >= WORTH_CAPTURING:
+        if form.mode == "eager" and self._timed(form, "eager") and self._worth_it(form, of_form):
             form.mode = "captured"
         if form.mode == "captured" and not form.text and self._timed(form, "captured"):
             self._consider(form, of_form)
         return form.mode
+
+    def _worth_it(self, form: Form, ahead: float) -> bool:
+        """Whether capturing pays."""
+        eager = statistics.median(form.times["eager"][1:])
+        ready = CAPTURING * eager + (0 if TRACER in sys.modules else IMPORTING)
+        return PYTHONS * eager * ahead > ready
 
     def captured(self, key: object, graph: GraphModule, arguments: Sequence[Tensor]) -> None:
         """Take note of the graph of a form."""
@@ -90,18 +100,18 @@ class Auto:
         """Take note of how long a step took."""
         form = self.forms[key]
         times = form.times.setdefault(mode, [])
-        if len(times) <= LOOKED_AT:
+        if len(times) < LOOKED_AT:
             times.append(seconds)
             if mode == "compiled" and self._timed(form, mode):
-                form.known["step"] = statistics.median(times)
+                form.known["step"] = statistics.median(times[1:])
                 _write(form)
 
     def _timed(self, form: Form, mode: Mode) -> bool:
-        return len(form.times.get(mode, ())) > LOOKED_AT
+        return len(form.times.get(mode, ())) == LOOKED_AT
 
     def _consider(self, form: Form, ahead: float) -> None:
         """Choose between replaying and compiling."""
-        captured = statistics.median(form.times["captured"])
+        captured = statistics.median(form.times["captured"][1:])
         ready = form.known.get("ready", READY + AN_OPERATION * form.operations)
         guess = max(captured - SAVED * form.operations, KEPT * captured)
         compiled = form.known.get("step", guess)

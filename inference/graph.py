@@ -61,9 +61,12 @@ def compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Function:
 
 
 def _compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Function:
+    from torch._guards import TracingContext, tracing
     from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.decomposition import select_decomp_table
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     pure = torch.func.functionalize(graph, remove="mutations")
     traced = make_fx(pure, decomposition_table=select_decomp_table(), tracing_mode="fake")
@@ -71,7 +74,10 @@ def _compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Function:
     with torch.no_grad():
         lowered = _lean(traced(*copies))
         with config.patch(size_asserts=False, alignment_asserts=False):
-            code: Any = compile_fx_inner(lowered, copies)
+            # Under a tracing context, without which inductor keeps nothing for later runs.
+            fake = FakeTensorMode(shape_env=ShapeEnv())
+            with tracing(TracingContext(fake)):
+                code: Any = compile_fx_inner(lowered, [fake.from_tensor(c) for c in copies])
         code(list(copies))  # what fails, fails here
 
     def run(*given: Tensor) -> list[Tensor]:
