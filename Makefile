@@ -27,12 +27,16 @@ notebooks: $(STAMP)  ## write the notebooks anew from their Python halves
 catalogue: $(STAMP)  ## write docs/catalogue.md from the table of treatments
 	$(BIN)/python docs/catalogue.py
 
-bench: $(STAMP)  ## the figures of the documentation
-	$(BIN)/python benchmarks/gradient_anchors.py
-	$(BIN)/python benchmarks/baselines_digits.py
-	$(BIN)/python benchmarks/digits_folds.py
-	$(BIN)/python benchmarks/gradient_error_at_cost.py
-	$(BIN)/python benchmarks/time_to_likelihood.py
+bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; half an hour
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	-$(BIN)/python benchmarks/step_times
+	-$(BIN)/python benchmarks/dispatch.py
+	-$(BIN)/python benchmarks/restarts.py
+	-$(BIN)/python benchmarks/gradient_anchors.py
+	-$(BIN)/python benchmarks/baselines_digits.py
+	-$(BIN)/python benchmarks/digits_folds.py
+	-$(BIN)/python benchmarks/gradient_error_at_cost.py
+	-$(BIN)/python benchmarks/time_to_likelihood.py
 
 clean:
 	rm -rf .venv build dist runs .mypy_cache .pytest_cache .ruff_cache

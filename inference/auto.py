@@ -55,9 +55,15 @@ class Form:
 
 
 class Auto:
-    """Chooses a mode for every form of step."""
+    """Chooses a mode for every form of step.
 
-    def __init__(self) -> None:
+    Args:
+        first: how the first steps are run; members side by side are captured from the first, since
+            one by one they would be rounded otherwise.
+    """
+
+    def __init__(self, first: Mode = "eager") -> None:
+        self.first = first
         self.forms: dict[object, Form] = {}
 
     @property
@@ -68,7 +74,7 @@ class Auto:
 
     def mode(self, key: object, ahead: int) -> Mode:
         """Return the mode of the next step of a form; `ahead` steps of all forms are to come."""
-        form = self.forms.setdefault(key, Form())
+        form = self.forms.setdefault(key, Form(mode=self.first))
         form.uses += 1
         share = form.uses / sum(f.uses for f in self.forms.values())
         of_form = ahead * share

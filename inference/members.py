@@ -44,7 +44,8 @@ class Member:
         """Run model and guide once as they are: mistakes show, and the first state is made."""
         self.elbo.prepare(self.model, self.guide, *args)
         state, own = self.elbo.state, self.elbo.noise
-        self.elbo.noise = Seeded(0)
+        device = next((p.device for p in self.parameters.values()), torch.device("cpu"))
+        self.elbo.noise = Seeded(0, device)
         try:
             self.elbo.loss(self.model, self.guide, *args)
         finally:

@@ -77,7 +77,8 @@ class Step:
         beside: Sequence[tuple[Treatment_ELBO, Program, Program]] = (),
     ) -> None:
         self.members = [Member(elbo, model, guide), *(Member(*each) for each in beside)]
-        self.mode, self.note, self.auto = mode, "", Auto()
+        self.mode, self.note = mode, ""
+        self.auto = Auto("captured" if beside else "eager")
         self.divide_by, self.optimiser = divide_by, OPTIMISERS[optimiser]
         self.values = flat(self.members)
         self.moments = [torch.zeros_like(self.values) for _ in range(self.optimiser.moments)]

@@ -64,7 +64,7 @@ class Fit(Section):
         Literal["auto", "eager", "captured", "compiled"],
         Field(
             description="How steps are run: in Python, as a captured graph (the same bits), or as "
-            "one compiled by torch; auto captures unless there are few steps."
+            "one compiled by torch; auto chooses by the work ahead."
         ),
     ] = "auto"
 

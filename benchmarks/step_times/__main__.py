@@ -21,17 +21,13 @@ import platform
 import statistics
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-
-import torch
-
-torch.set_num_threads(1)
 
 import by_hand
 import in_pyro
 import ours
+import torch
 from problem import CASES, TREATMENTS
 
 try:
@@ -44,10 +40,11 @@ if TYPE_CHECKING:
 
     from problem import Case
 
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 BURST = 0.05
 """Seconds of a burst of steps."""
 OURS = "pyromoe compiled"
-BOUNDS = {
+BOUNDS: dict[int | None, dict[str, float]] = {
     # case: contestant, greatest ratio of ours to it; None for every case
     None: {"NumPyro update": 1.0, "by hand, compiled": 1.1},
     0: {"Pyro SVI.step": 0.1, "NumPyro update": 0.7},
@@ -60,68 +57,94 @@ CAPTURED, READY = 0.4, 2.0
 """What is claimed of the captured step of the first case: part of Pyro's, seconds until ready."""
 
 
-def contestants(case: Case, treatment: str) -> tuple[dict[str, tuple[Callable[[], float], int]], float]:
-    """Return every contestant's call and how many steps it takes, and when captured is ready."""
+@dataclass(frozen=True)
+class Contestant:
+    """A call that takes `count` steps, and how many calls are a burst."""
+
+    call: Callable[[], float]
+    count: int = 1
+    burst: int = 1
+
+    def warm(self) -> Contestant:
+        """Return the same with bursts of a set length."""
+        for _ in range(3):
+            self.call()
+        started = time.perf_counter()
+        self.call()
+        each = time.perf_counter() - started
+        return Contestant(self.call, self.count, max(1, round(BURST / each)))
+
+    def seconds(self) -> float:
+        """Return the seconds of a step in a burst."""
+        started = time.perf_counter()
+        for _ in range(self.burst):
+            self.call()
+        return (time.perf_counter() - started) / self.burst / self.count
+
+
+def contestants(case: Case, treatment: str) -> tuple[dict[str, Contestant], float]:
+    """Return every contestant, and the seconds until captured steps were ready."""
     captured, ready = ours.step(case, treatment, "captured")
-    steps = {
-        OURS: (ours.step(case, treatment, "compiled")[0], 1),
-        "pyromoe captured": (captured, 1),
-        "pyromoe eager": (ours.step(case, treatment, "eager")[0], 1),
-        "Pyro SVI.step": (in_pyro.step(case, treatment), 1),
-        "by hand, eager": (by_hand.eager(case, treatment), 1),
-        "by hand, compiled": (by_hand.compiled(case, treatment), 1),
+    found = {
+        OURS: Contestant(ours.step(case, treatment, "compiled")[0]),
+        "pyromoe captured": Contestant(captured),
+        "pyromoe eager": Contestant(ours.step(case, treatment, "eager")[0]),
+        "Pyro SVI.step": Contestant(in_pyro.step(case, treatment)),
+        "by hand, eager": Contestant(by_hand.eager(case, treatment)),
+        "by hand, compiled": Contestant(by_hand.compiled(case, treatment)),
     }
     if in_numpyro is not None:
-        steps["NumPyro update"] = (in_numpyro.update(case, treatment), 1)
-        steps["NumPyro fori_loop"] = (in_numpyro.loop(case, treatment), in_numpyro.LOOP)
-    return steps, ready
+        found["NumPyro update"] = Contestant(in_numpyro.update(case, treatment))
+        loop = in_numpyro.loop(case, treatment)
+        found["NumPyro fori_loop"] = Contestant(loop, in_numpyro.LOOP)
+    return found, ready
 
 
-def measure(steps: dict[str, tuple[Callable[[], float], int]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of a step in every burst of every contestant."""
-    bursts = {}
-    for name, (call, count) in steps.items():
-        for _ in range(3):
-            call()
-        started = time.perf_counter()
-        call()
-        each = time.perf_counter() - started
-        bursts[name] = max(1, round(BURST / each))
-    found: dict[str, list[float]] = {name: [] for name in steps}
+def measure(entered: dict[str, Contestant], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of a step in every burst of every contestant, who take turns."""
+    warm = {name: contestant.warm() for name, contestant in entered.items()}
+    found: dict[str, list[float]] = {name: [] for name in warm}
     for _ in range(rounds):
-        for name, (call, count) in steps.items():
-            started = time.perf_counter()
-            for _ in range(bursts[name]):
-                call()
-            found[name].append((time.perf_counter() - started) / bursts[name] / count)
+        for name, contestant in warm.items():
+            found[name].append(contestant.seconds())
     return found
 
 
+def table(found: dict[str, list[float]], number: int, title: str) -> tuple[list[str], float]:
+    """Print a case; return what is over its bound, and captured as a part of Pyro's."""
+    middle = {name: statistics.median(times) for name, times in found.items()}
+    over = []
+    print(f"{'':<20}{'ms a step':>10}{'(min,':>9}{'max)':>8}{'compiled / it':>15}")
+    for name, times in found.items():
+        a, b, c = (f"{1e3 * t:.3f}" for t in (middle[name], min(times), max(times)))
+        ratio = middle[OURS] / middle[name]
+        print(f"{name:<20}{a:>10}{b:>9}{c:>8}{ratio:>15.3f}", flush=True)
+        bound = (BOUNDS[None] | BOUNDS[number]).get(name, float("inf"))
+        if ratio > bound:
+            over.append(f"{title}: {ratio:.2f} of {name}, more than {bound}")
+    return over, middle["pyromoe captured"] / middle["Pyro SVI.step"]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", default="0,1,2,3", help="which of the cases")
     parser.add_argument("--treatments", default=",".join(TREATMENTS), help="which treatments")
     parser.add_argument("--rounds", type=int, default=15, help="bursts of each contestant")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    os.environ["XLA_FLAGS"] = ONE_THREAD
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread")
     over = []
     for number in map(int, arguments.cases.split(",")):
         for treatment in arguments.treatments.split(","):
-            steps, ready = contestants(CASES[number], treatment)
-            found = measure(steps, arguments.rounds)
-            middle = {name: statistics.median(times) for name, times in found.items()}
-            print(f"\n{CASES[number].name}, {treatment}; captured ready in {ready:.2f} s")
-            print(f"{'':<20}{'ms a step':>10}{'(min,':>9}{'max)':>8}{'compiled / it':>15}")
-            for name, times in found.items():
-                ms = [1e3 * t for t in (middle[name], min(times), max(times))]
-                ratio = middle[OURS] / middle[name]
-                print(f"{name:<20}{ms[0]:>10.3f}{ms[1]:>9.3f}{ms[2]:>8.3f}{ratio:>15.3f}", flush=True)
-                bound = (BOUNDS[None] | BOUNDS[number]).get(name, float("inf"))
-                if ratio > bound:
-                    over.append(f"{CASES[number].name}, {treatment}: {ratio:.2f} of {name}, more than {bound}")
-            part = middle["pyromoe captured"] / middle["Pyro SVI.step"]
+            title = f"{CASES[number].name}, {treatment}"
+            entered, ready = contestants(CASES[number], treatment)
+            found = measure(entered, arguments.rounds)
+            print(f"\n{title}; captured ready in {ready:.2f} s")
+            more, part = table(found, number, title)
+            over += more
             if number == 0 and (part > CAPTURED or ready > READY):
-                over.append(f"{treatment}: captured {part:.2f} of Pyro's, ready in {ready:.1f} s")
+                over.append(f"{title}: captured {part:.2f} of Pyro's, ready in {ready:.1f} s")
     print("\nover a bound:" if over else "\nevery ratio is within its bound", *over, sep="\n  ")
     if in_numpyro is None:
         print("NumPyro is not installed: `pip install --group bench`")

@@ -101,6 +101,7 @@ def compiled(case: Case, treatment: str) -> Callable[[], float]:
     values = {n: torch.from_numpy(v) for n, v in case.values().items()}
     zeros = [{n: torch.zeros_like(v) for n, v in values.items()} for _ in range(2)]
     state: Any = (values, *zeros, torch.zeros(()))
+    torch._dynamo.reset()  # one case after the other, not versions of one
     run = torch.compile(whole)
 
     def step() -> float:

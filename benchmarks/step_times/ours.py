@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -30,7 +30,7 @@ def step(case: Case, treatment: str, mode: Mode) -> tuple[Callable[[], float], f
         case.inputs, family, case.num_experts, expert_hidden=hidden, gate_hidden=hidden
     )
     model.load_state_dict({n: torch.from_numpy(v) for n, v in case.values().items()})
-    options = {"temperature": TEMPERATURE} if "gumbel" in treatment else {}
+    options: dict[str, Any] = {"temperature": TEMPERATURE} if "gumbel" in treatment else {}
     elbo = Treatment_ELBO(treatment, noise=Seeded(0), **options)
     guide = (lambda *args: None) if treatment == "enumerate" else PriorGuide(model)
     take = Step(elbo, model, guide, mode=mode)
