@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/.ready
 
-.PHONY: demo test test-fast check notebooks catalogue bench clean
+.PHONY: demo test test-fast test-compiled check notebooks catalogue bench clean
 
 demo: $(STAMP)  ## compare treatments of z on handwritten digits
 	$(BIN)/pyromoe compare examples/digits.yaml
@@ -13,7 +13,10 @@ test: $(STAMP)  ## all tests, the notebooks included
 	$(BIN)/pytest -q --nbmake --nbmake-timeout=300 notebooks/*.ipynb -p no:cacheprovider
 
 test-fast: $(STAMP)  ## the tests that take a second or less
-	$(BIN)/pytest -q --numprocesses auto -m "not slow"
+	$(BIN)/pytest -q --numprocesses auto -m "not slow and not compiler"
+
+test-compiled: $(STAMP)  ## the compiled step of every treatment beside the eager one
+	$(BIN)/pytest -q --numprocesses auto -m compiler
 
 check: $(STAMP)  ## lint, format and types
 	$(BIN)/ruff check .

@@ -61,6 +61,8 @@ def metric_lines(metrics: dict[str, Any]) -> Iterator[str]:
     near = sum(r["log_likelihood"] is not None and best - r["log_likelihood"] < 0.1 for r in starts)
     text = f"{near} of {len(starts)} starts came within 0.1 nats of the best, {done} converged"
     yield text + (f", {broken} broke down" if broken else "")
+    if "mode" in metrics:
+        yield f"{metrics['steps']} steps a start, {metrics['mode']}"
 
 
 def bar(share: float) -> str:
