@@ -256,8 +256,7 @@ class Step:
 
     def _shared(self, call: Call, draws: int) -> list[bool]:
         """Return which arguments of a gradient are the same for all members."""
-        own = len(self._held()) + draws
-        tensors = len(tensors_in(call.args))
+        own, tensors = len(self._held()) + draws, len(tensors_in(call.args))
         return [*[False] * own, *[not call.stacked] * tensors, *[True] * len(call.names)]
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FEW = 256
 """Up to so many comparisons a datum are faster than an index, whose gradient is a slow scatter."""

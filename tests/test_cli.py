@@ -17,7 +17,7 @@ import pytest
 import torch
 import xarray as xr
 
-from pyromoe.inference import cli, loop
+from pyromoe.inference import cli, evaluation
 from pyromoe.inference.treatments import TREATMENTS
 
 if TYPE_CHECKING:
@@ -338,7 +338,7 @@ def test_an_interrupted_fit_leaves_nothing(
         raise KeyboardInterrupt
 
     write()
-    monkeypatch.setattr(loop, "log_likelihood", stop)
+    monkeypatch.setattr(evaluation, "log_likelihood", stop)
     refused(run("fit", "spec.yaml"), "stopped", code=130)
 
 
@@ -350,7 +350,7 @@ def test_a_bug_is_one_line_and_leaves_its_traceback(
 
     write()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path.parent))
-    monkeypatch.setattr(loop, "log_likelihood", broken)
+    monkeypatch.setattr(evaluation, "log_likelihood", broken)
     result = run("fit", "spec.yaml")
     refused(result, "a bug: RuntimeError: planted", code=1)
     path = Path(result.err.strip().split(" is in ")[1])
