@@ -1,7 +1,8 @@
-"""The exact log-likelihood of the training rows, of one member or of several in one graph."""
+"""The exact log-likelihood of the training rows, of several members in one graph if possible."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pyro
@@ -44,6 +45,7 @@ class Evaluation:
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
         self.graph: graphs.Function | None = None
+        self.tried = False
 
     def __call__(self, values: Tensor, x: Tensor, y: Tensor) -> list[float]:
         """Return log p(y | x), summed over the rows, of every member, in nats.
@@ -53,11 +55,13 @@ class Evaluation:
             x: the rows, (N, D), always the same.
             y: their responses, (N,).
         """
-        if len(self.members) == 1 or len(x) > CHUNK:
+        if self.graph is None and len(self.members) > 1 and len(x) <= CHUNK and not self.tried:
+            self.tried = True
+            with suppress(RuntimeError, TypeError, ValueError, NotImplementedError):
+                self.graph = self._captured(values, x, y)
+        if self.graph is None:
             each = (Exact(m.model, m.guide) for m in self.members)
             return [float(exact(x, y).double().sum()) for exact in each]
-        if self.graph is None:
-            self.graph = self._captured(values, x, y)
         with torch.no_grad():
             found: list[float] = self.graph(values, x, y)[0].tolist()
         return found

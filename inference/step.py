@@ -84,8 +84,7 @@ class Step:
         self.moments = [torch.zeros_like(self.values) for _ in range(self.optimiser.moments)]
         self.state: list[Tensor] | None = None
         self.taken, self.ahead = 0, 0
-        self.calls: dict[object, Call] = {}
-        self.runs: dict[object, Run] = {}
+        self.calls, self.runs = dict[object, Call](), dict[object, Run]()
 
     def __call__(
         self,
@@ -160,8 +159,8 @@ class Step:
         for r, member in enumerate(self.members):
             found, self.structure = member.begin(call.of(r))
             leaves.append(found)
-        many = len(self.members) > 1
-        self.state = [torch.stack(g) for g in zip(*leaves, strict=True)] if many else leaves[0]
+        stacked = [torch.stack(each) for each in zip(*leaves, strict=True)]
+        self.state = stacked if len(self.members) > 1 else leaves[0]
 
     def _give_state(self, r: int) -> None:
         assert self.state is not None
@@ -172,7 +171,8 @@ class Step:
         """Return the function that takes a step of this form."""
         key = (mode, call.key)
         if key not in self.runs:
-            run = None if mode == "eager" or self.note else self._as_graph(mode, call, knobs)
+            in_python = mode == "eager" or self.note.startswith("eager")
+            run = None if in_python else self._as_graph(mode, call, knobs)
             self.runs[key] = run or self._eagerly(call)
         return self.runs[key]
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyromoe.guides import Seeded
-from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit, svi
+from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit, graph, svi
 from pyromoe.inference.auto import LOADING, Auto
 from pyromoe.inference.build import build as build_model
 from pyromoe.inference.optimisers import OPTIMISERS
@@ -229,6 +229,20 @@ def test_a_program_that_looks_at_values_runs_eagerly_and_says_so() -> None:
     assert eager == asked
 
 
+def test_what_no_compiler_takes_is_replayed_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise OSError("no compiler here\nsecond line")
+
+    (eager, _) = fitted("eager")
+    monkeypatch.setattr(graph, "compiled", refuse)
+    found, step = fitted("compiled")
+    assert found == eager
+    assert step.ran == "captured: it cannot be compiled (no compiler here)"
+    y = torch.tensor([0.0, 1.0])  # another shape is captured too
+    step(y, learning_rate=0.05)
+    assert not step.note.startswith("eager")
+
+
 def test_noise_that_is_not_made_from_raw_numbers_runs_eagerly() -> None:
     class Own:
         def categorical(self, logits: Tensor, num_samples: int) -> Tensor:
@@ -305,8 +319,8 @@ def test_a_short_fit_is_over_before_a_graph_is_ready() -> None:
     ("ahead", "mode"), [(20, "eager"), (2_000, "captured"), (10**6, "compiled")]
 )
 def test_auto_goes_by_the_work_ahead(ahead: int, mode: Mode) -> None:
-    auto, graph = Auto(), make_fx(lambda t: [t + 1])(torch.zeros(1))
-    auto.captured("form", graph, [torch.zeros(1)])
+    auto, one = Auto(), make_fx(lambda t: [t + 1])(torch.zeros(1))
+    auto.captured("form", one, [torch.zeros(1)])
     for _ in range(20):
         chosen = auto.mode("form", ahead)
         auto.record("form", chosen, 1e-3)
@@ -317,15 +331,15 @@ def test_auto_knows_what_was_compiled_before(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    graph, given = make_fx(lambda t: [t + 2])(torch.zeros(1)), [torch.zeros(1)]
+    two, given = make_fx(lambda t: [t + 2])(torch.zeros(1)), [torch.zeros(1)]
     first = Auto()
-    first.captured("form", graph, given)
+    first.captured("form", two, given)
     first.forms["form"].mode = "compiled"
     first.compiled("form", 8.0)
     for _ in range(20):
         first.record("form", "compiled", 1e-5)
     second = Auto()
-    second.captured("form", graph, given)
+    second.captured("form", two, given)
     assert second.forms["form"].known == {"ready": LOADING, "step": 1e-5}
 
 
