@@ -84,7 +84,8 @@ class Step:
         self.moments = [torch.zeros_like(self.values) for _ in range(self.optimiser.moments)]
         self.state: list[Tensor] | None = None
         self.taken, self.ahead = 0, 0
-        self.calls, self.runs = dict[object, Call](), dict[object, Run]()
+        self.calls: dict[object, Call] = {}
+        self.runs: dict[object, Run] = {}
 
     def __call__(
         self,
@@ -171,8 +172,8 @@ class Step:
         """Return the function that takes a step of this form."""
         key = (mode, call.key)
         if key not in self.runs:
-            in_python = mode == "eager" or self.note.startswith("eager")
-            run = None if in_python else self._as_graph(mode, call, knobs)
+            mode = "eager" if self.note.startswith("eager") else mode
+            run = None if mode == "eager" else self._as_graph(mode, call, knobs)
             self.runs[key] = run or self._eagerly(call)
         return self.runs[key]
 
