@@ -110,8 +110,7 @@ class Step:
         if self.mode != "auto":
             return self._run(self.mode, call, knobs)(tensors, knobs)
         chosen = self.auto.mode(call.key, self.ahead)
-        run = self._run(chosen, call, knobs)
-        started = time.perf_counter()
+        run, started = self._run(chosen, call, knobs), time.perf_counter()
         loss = run(tensors, knobs)
         self.auto.record(call.key, chosen, time.perf_counter() - started)
         return loss
@@ -141,12 +140,11 @@ class Step:
         """Return the form of a call; before the first, look at the members."""
         names = tuple(options)
         key = (*map(form, args), names, stacked, self.members[0].elbo.config)
-        call = self.calls.get(key)
-        if call is None:
-            call = self.calls[key] = Call(args, names, stacked, key)
+        if key not in self.calls:
+            self.calls[key] = Call(args, names, stacked, key)
         if self.state is None:
-            self._begin(call)
-        return call
+            self._begin(self.calls[key])
+        return self.calls[key]
 
     def _knobs(self, learning_rate: float, options: Mapping[str, float]) -> list[Tensor]:
         """Return what may change from step to step as tensors: first the optimiser's factors."""
