@@ -28,15 +28,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pyromoe.guides import Seeded
 from pyromoe.inference.budget import Budget
-from pyromoe.inference.build import build
-from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.loop import Loop, NumericalError
 from pyromoe.inference.plan import make_plan, with_treatment
-from pyromoe.inference.restart import Restart
 from pyromoe.inference.result import log_likelihood, to_tensors
-from pyromoe.inference.svi import seeds_of
+from pyromoe.inference.svi import start
 from pyromoe.models import read_spec
 from pyromoe.models.data import load
 
@@ -70,20 +66,14 @@ class Run:
     Args:
         plan: what is fitted; `fit.mode` says how steps are run.
         data: to fit to and to hold out.
-        start: the number of the start, of which first values, noise and batches follow.
+        number: of the start, of which first values, noise and batches follow.
     """
 
-    def __init__(self, plan: Plan, data: Data, start: int) -> None:
-        first, noise, order = seeds_of(plan.spec, start)
-        generator = torch.Generator().manual_seed(first)
-        model, guide = build(plan.spec, plan.latent, data.encoding, generator)
-        elbo = Treatment_ELBO(plan.treatment, noise=Seeded(noise))
-        elbo.config = plan.config
+    def __init__(self, plan: Plan, data: Data, number: int) -> None:
+        begun = start(plan, data, number)
+        self.restart = begun[0]
         budget = Budget("epochs", plan.spec.fit.epochs)
-        self.restart = Restart(start, model, guide)
-        generator = torch.Generator().manual_seed(order)
-        starts = [(self.restart, elbo, generator)]
-        self.loop = Loop(plan, data, starts, budget, lambda done, text: None)
+        self.loop = Loop(plan, data, [begun], budget, lambda done, text: None)
         self.test = to_tensors(data.test, plan.spec)
         self.log_jacobian = data.encoding.log_jacobian
         rows = torch.arange(len(self.loop.x)).split(self.loop.batch)
@@ -113,18 +103,18 @@ class Run:
                     yield Mark(self.restart.steps, seconds, self.held_out())
 
 
-def target_of(plan: Plan, data: Data, start: int, epochs: int, share: float) -> float:
+def target_of(plan: Plan, data: Data, number: int, epochs: int, share: float) -> float:
     """What is to be reached from a start, in nats a datum: see the top."""
-    run = Run(plan, data, start)
-    number = epochs * run.loop.per_epoch // EVERY
-    values = [mark.held_out for mark in islice(run.marks(), number + 1)]
+    run = Run(plan, data, number)
+    count = epochs * run.loop.per_epoch // EVERY
+    values = [mark.held_out for mark in islice(run.marks(), count + 1)]
     return values[0] + share * (max(values) - values[0])
 
 
-def reach(plan: Plan, data: Data, start: int, target: float) -> tuple[Mark | None, str]:
+def reach(plan: Plan, data: Data, number: int, target: float) -> tuple[Mark | None, str]:
     """Where a fit first reaches a target, if it does, and how it went otherwise."""
     best, last = -math.inf, Mark(0, 0.0, -math.inf)
-    run = Run(plan, data, start)
+    run = Run(plan, data, number)
     try:
         for last in run.marks():
             best = max(best, last.held_out)

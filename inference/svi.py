@@ -105,6 +105,16 @@ def seeds_of(spec: Spec, number: int) -> tuple[int, int, int]:
     return int(first >> 1), int(noise >> 1), int(order >> 1)
 
 
+def start(plan: Plan, data: Data, number: int) -> tuple[Restart, Treatment_ELBO, torch.Generator]:
+    """Return a restart before its first step, its ELBO and the source of the order of its rows."""
+    first, noise, order = seeds_of(plan.spec, number)
+    generator = torch.Generator().manual_seed(first)
+    model, guide = build(plan.spec, plan.latent, data.encoding, generator)
+    elbo = Treatment_ELBO(plan.treatment, noise=Seeded(noise))
+    elbo.config = plan.config
+    return Restart(number, model, guide), elbo, torch.Generator().manual_seed(order)
+
+
 def _groups(plan: Plan, data: Data) -> Iterator[range]:
     """Yield the restarts that are fitted side by side: many of a small model, one of a large."""
     number, size = plan.spec.fit.restarts, plan.spec.fit.batch_size
@@ -128,16 +138,7 @@ def _restarts(
     plan: Plan, data: Data, group: range, budget: Budget, report: Callable[[float, str], None]
 ) -> list[Restart]:
     """Return fits from several starts, made side by side."""
-    starts = []
-    for number in group:
-        seeds = seeds_of(plan.spec, number)
-        generator = torch.Generator().manual_seed(seeds[0])
-        model, guide = build(plan.spec, plan.latent, data.encoding, generator)
-        elbo = Treatment_ELBO(plan.treatment, noise=Seeded(seeds[1]))
-        elbo.config = plan.config
-        order = torch.Generator().manual_seed(seeds[2])
-        starts.append((Restart(number, model, guide), elbo, order))
-    loop = Loop(plan, data, starts, budget, report)
+    loop = Loop(plan, data, [start(plan, data, number) for number in group], budget, report)
     loop.run()
     for restart in loop.restarts:
         if restart.failure:
