@@ -131,7 +131,7 @@ def estimate(row: Row, joint: Held, state: Any, noise: Noise) -> tuple[Tensor, A
     value, state = treatment.objective(
         joint, logits.log_softmax(-1), treatment.config(**row.options), state, noise
     )
-    return torch.autograd.grad(value, logits)[0], state
+    return torch.autograd.grad(value.sum(), logits)[0], state
 
 
 def spread(row: Row, joint: Held, state: Any, noise: Noise) -> float:

@@ -201,7 +201,7 @@ def gradients(r: Row, setting: Setting, seed: int, num_draws: int) -> tuple[Tens
     given = None if objective == "marginal" else log_q
     state = treatment.init(config, gate, log_q, noise)
     value, _ = treatment.objective(gate, given, config, state, noise)  # type: ignore[arg-type]
-    (found,) = torch.autograd.grad(value, copies)
+    (found,) = torch.autograd.grad(value.sum(), copies)
     return found, exact(logits, ell, objective)
 
 

@@ -95,7 +95,7 @@ class Treatment_ELBO(ELBO):  # Pyro's own naming
         except NotRelaxableError as error:
             raise self._needs_weights(objective) from error
         of_weights = joint.log_prior_of_weights - log_density_of_weights(trace, self.site)
-        return -(value * joint.scale + of_weights)
+        return -((value * joint.scale).sum() + of_weights)
 
     def prepare(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> None:
         """Make the treatment's first state, where there is none yet."""

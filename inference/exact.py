@@ -37,7 +37,7 @@ class Config:
 def importance_weighted(
     log_joint: LogJoint, logits: torch.Tensor, config: Config, state: None, noise: Noise
 ) -> tuple[torch.Tensor, None]:
-    """Return E log 1/S sum_s p(y, z_s) / q(z_s), summed over the data; logits are (N, K)."""
+    """Return E log 1/S sum_s p(y, z_s) / q(z_s); logits are (N, K)."""
     log_w = log_joint.enumerate().T - logits
     size, k = config.num_samples, logits.shape[-1]
     drawn = torch.tensor(list(combinations_with_replacement(range(k), size)), device=logits.device)
@@ -49,7 +49,7 @@ def importance_weighted(
     bound = terms.logsumexp(-1) - math.log(size)
     possible = chance > -torch.inf
     value = torch.where(possible, chance, -torch.inf).exp() * torch.where(possible, bound, 0.0)
-    return value.sum(), state
+    return value.sum(-1), state
 
 
 IMPORTANCE_WEIGHTED = Treatment(

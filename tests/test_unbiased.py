@@ -200,7 +200,7 @@ def test_the_decaying_baseline_is_the_decaying_mean_of_the_past(decay: float) ->
         past = [decay ** (t - 1 - i) for i in range(t)]
         b = sum(w * m for w, m in zip(past, means, strict=True)) / sum(past) if past else 0.0
         expected = ((f - b) * log_q).mean(0).sum()
-        found, right = (flat_gradient(v, [logits]) for v in (value, expected))
+        found, right = (flat_gradient(v, [logits]) for v in (value.sum(), expected))
         torch.testing.assert_close(found, right, **TOLERANCE)
         means.append(float(f.mean()))
 
@@ -303,5 +303,5 @@ def test_reinmax_is_the_trapezoid_rule_of_each_pair(mix: Mix) -> None:
         joint = log_joint(p.model, p.x, p.y).with_prior(logits.detach())
         treatment = TREATMENTS["reinmax"]
         value, _ = treatment.objective(joint, logits, treatment.config(), None, noise)
-        total = total + q[z] * torch.autograd.grad(value, gate, retain_graph=True)[0]
+        total = total + q[z] * torch.autograd.grad(value.sum(), gate, retain_graph=True)[0]
     torch.testing.assert_close(total[0], expected, rtol=0, atol=1e-10)

@@ -63,7 +63,7 @@ def objective(
     weight = torch.where(possible, 1 / number - log_pi.exp(), 0.0)
     gradient = torch.where(possible, (centred * weight[:, None]).sum(-1), 0.0).detach()
     chosen = f.gather(-1, z.diagonal(dim1=1, dim2=2)[:, :1])[:, 0]  # no swap at all
-    return (chosen + (gradient * gradient_only(logits)).sum(-1)).sum(), state
+    return chosen + (gradient * gradient_only(logits)).sum(-1), state
 
 
 TREATMENT = Treatment(

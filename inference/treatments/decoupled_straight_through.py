@@ -48,7 +48,7 @@ def objective(
     soft = (logits / config.backward_temperature).softmax(-1)
     hard = one_hot(noise.categorical(forward, config.num_samples), logits.shape[-1], soft)
     f = log_joint.likelihood(hard + (soft - soft.detach()))  # (S, N)
-    return (f - kl_divergence(logits, log_joint.log_prior)).mean(0).sum(), state
+    return (f - kl_divergence(logits, log_joint.log_prior)).mean(0), state
 
 
 TREATMENT = Treatment(

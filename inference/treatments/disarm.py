@@ -63,7 +63,7 @@ def objective(
     sign = b.to(s) - antithetic.to(s)
     half = (f[0] - f[1]).detach() / 2
     score = half * (sign * (1 - rarer) * (s - s.detach())).sum(-1)
-    return (f.mean(0) + score).sum(), state
+    return f.mean(0) + score, state
 
 
 TREATMENT = Treatment(

@@ -33,8 +33,8 @@ def objective(
     """Return the marginal where logits is None, else the ELBO; logits are (N, K)."""
     joint = log_joint.enumerate()  # (K, N)
     if logits is None:
-        return joint.logsumexp(0).sum(), state
-    return expectation(logits, joint - logits.T).sum(), state
+        return joint.logsumexp(0), state
+    return expectation(logits, joint - logits.T), state
 
 
 TREATMENT = Treatment(

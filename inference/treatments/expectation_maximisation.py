@@ -33,7 +33,7 @@ def objective(
     """Return log p(y | x), with the gradient of the expected complete-data log-likelihood."""
     joint = log_joint.enumerate()  # (K, N)
     log_r = joint.detach().log_softmax(0).T
-    return expectation(log_r, joint - log_r.T).sum(), state
+    return expectation(log_r, joint - log_r.T), state
 
 
 TREATMENT = Treatment(

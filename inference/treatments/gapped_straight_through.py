@@ -57,7 +57,7 @@ def objective(
     m = moved(logits.detach(), hard, config.gap)
     soft = ((logits + m) / config.temperature).softmax(-1)  # (S, N, K)
     f = log_joint.likelihood(hard + (soft - soft.detach()))
-    return (f - kl_divergence(logits, log_joint.log_prior)).mean(0).sum(), state
+    return (f - kl_divergence(logits, log_joint.log_prior)).mean(0), state
 
 
 TREATMENT = Treatment(

@@ -54,7 +54,7 @@ def objective(
     v = conditional_gumbel(logits.detach(), z.expand(repeats, *z.shape), gumbel)
     soft = ((v + gradient_only(logits)) / t).softmax(-1).mean(0)  # (S, N, K)
     f = log_joint.likelihood(one_hot(z, logits.shape[-1], soft) + (soft - soft.detach()))
-    return (f - kl_divergence(logits, log_joint.log_prior)).mean(0).sum(), state
+    return (f - kl_divergence(logits, log_joint.log_prior)).mean(0), state
 
 
 TREATMENT = Treatment(

@@ -53,7 +53,7 @@ def objective(
         kl = kl_divergence(logits, log_joint.log_prior)
     else:
         kl = log_density(logits.detach(), log_z, t) - log_density(log_joint.log_prior, log_z, t)
-    return (f - kl).mean(0).sum(), state
+    return (f - kl).mean(0), state
 
 
 TREATMENT = Treatment(

@@ -31,7 +31,7 @@ def objective(
     log_joint: LogJoint, logits: torch.Tensor, config: Config, state: None, noise: Noise
 ) -> tuple[torch.Tensor, None]:
     """Return the bound; logits, (N, K), are the gate's."""
-    return expectation(logits, log_joint.enumerate_likelihood()).sum(), state
+    return expectation(logits, log_joint.enumerate_likelihood()), state
 
 
 TREATMENT = Treatment(

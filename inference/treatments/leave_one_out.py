@@ -41,7 +41,7 @@ def objective(
     f = log_joint(z) - log_q.detach()
     others = (f.sum(0) - f) / (config.num_samples - 1)
     score = (f - others).detach() * (log_q - log_q.detach())  # zero in value, not in gradient
-    return (f + score).mean(0).sum(), state
+    return (f + score).mean(0), state
 
 
 TREATMENT = Treatment(

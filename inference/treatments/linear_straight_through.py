@@ -48,7 +48,7 @@ def objective(
     ell = log_joint.enumerate_likelihood()  # (K, N)
     weighted = (log_b.exp() * ell.T.detach()).sum(-1)
     chosen = ell.T.gather(-1, z.T).T  # (S, N)
-    return (chosen + (weighted - weighted.detach())).mean(0).sum(), state
+    return (chosen + (weighted - weighted.detach())).mean(0), state
 
 
 TREATMENT = Treatment(

@@ -51,7 +51,7 @@ def objective(
     log_q = log_prob(logits, z)
     score = (ell - taylor).detach() * (log_q - log_q.detach())  # zero in value, not in gradient
     exact = (slope * (q - q.detach())).sum(-1)
-    return (ell + score + exact - kl_divergence(logits, log_joint.log_prior)).mean(0).sum(), state
+    return (ell + score + exact - kl_divergence(logits, log_joint.log_prior)).mean(0), state
 
 
 TREATMENT = Treatment(

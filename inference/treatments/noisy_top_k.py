@@ -68,12 +68,12 @@ def objective(
     h = gate + config.standard_deviation * noise.normal(gate, 1)[0]
     values, z = h.topk(kept, -1)
     log_w = values.log_softmax(-1)
-    value = (log_joint.likelihood(z.T) + log_w.T).logsumexp(0).sum()
+    value = (log_joint.likelihood(z.T) + log_w.T).logsumexp(0)
     importance = torch.zeros_like(gate).scatter(-1, z, log_w.exp()).sum(0)
     possible = (gate > -torch.inf).any(0)
     chances = load(gate, h, kept, config.standard_deviation).sum(0)
     penalty = squared_variation(importance, possible) + squared_variation(chances, possible)
-    return value - len(gate) * config.balance * penalty, state
+    return value - config.balance * penalty, state
 
 
 TREATMENT = Treatment(

@@ -48,7 +48,7 @@ def objective(
     z = log_b.argmax(-1)
     ell = log_joint.likelihood(z)  # (S, N)
     picked = log_b.gather(-1, z[..., None])[..., 0]
-    return (ell + ell.detach() * (picked - picked.detach())).mean(0).sum(), state
+    return (ell + ell.detach() * (picked - picked.detach())).mean(0), state
 
 
 TREATMENT = Treatment(

@@ -85,7 +85,7 @@ def objective(
     value = ell + score + (summed - summed.detach()) - kl  # score and sum are zero in value
     seen = torch.stack([ell.detach().mean(), torch.ones_like(mean)])
     past = {"past": torch.lerp(seen, state["past"], config.decay)}
-    return value.mean(0).sum(), surrogate.learn(error, state, config.learning_rate) | past
+    return value.mean(0), surrogate.learn(error, state, config.learning_rate) | past
 
 
 TREATMENT = Treatment(

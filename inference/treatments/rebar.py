@@ -62,7 +62,7 @@ def objective(
     c = config.scale * (relaxed + (b * ratio).sum(-1))
     through = reparameterised(config.scale * (slope + ratio), v, z, t)
     gradient = ((f - c)[..., None] * corners + through).detach()
-    return (f + (gradient * gradient_only(logits)).sum(-1)).mean(0).sum(), state
+    return (f + (gradient * gradient_only(logits)).sum(-1)).mean(0), state
 
 
 TREATMENT = Treatment(

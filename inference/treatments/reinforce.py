@@ -41,7 +41,7 @@ def objective(
     log_q = log_prob(logits, z)
     f = log_joint(z) - log_q.detach()
     score = f.detach() * (log_q - log_q.detach())  # zero in value, not in gradient
-    return (f + score).mean(0).sum(), state
+    return (f + score).mean(0), state
 
 
 TREATMENT = Treatment(

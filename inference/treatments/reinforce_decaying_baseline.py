@@ -52,7 +52,7 @@ def objective(
     f = log_joint(z) - log_q.detach()
     score = (f - baseline).detach() * (log_q - log_q.detach())  # zero in value, not in gradient
     seen = torch.stack([f.detach().mean(), torch.ones_like(baseline)])
-    return (f + score).mean(0).sum(), torch.lerp(seen, state, config.decay)
+    return (f + score).mean(0), torch.lerp(seen, state, config.decay)
 
 
 TREATMENT = Treatment(

@@ -73,7 +73,7 @@ def objective(
         b = surrogate.evaluate(features, weights, torch.tanh)[:, 0]
         return (f.detach() - b).square().mean()
 
-    return (f + score).mean(0).sum(), surrogate.learn(error, state, config.learning_rate)
+    return (f + score).mean(0), surrogate.learn(error, state, config.learning_rate)
 
 
 TREATMENT = Treatment(

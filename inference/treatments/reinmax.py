@@ -49,7 +49,7 @@ def objective(
     z = one_hot(noise.categorical(logits, config.num_samples), logits.shape[-1], q)  # (S, N, K)
     middle = (q.detach() + z) / 2
     f = log_joint.likelihood(z + 2 * softmax_at(middle, logits) - softmax_at(q, logits) / 2)
-    return (f - kl_divergence(logits, log_joint.log_prior)).mean(0).sum(), state
+    return (f - kl_divergence(logits, log_joint.log_prior)).mean(0), state
 
 
 TREATMENT = Treatment(

@@ -93,7 +93,7 @@ def objective(
         return (g - log_q.exp() * g.sum(-1, keepdim=True)).square().sum(-1).mean()
 
     value = f + (gradient(state).detach() * gradient_only(logits)).sum(-1)
-    return value.mean(0).sum(), surrogate.learn(variance, state, config.learning_rate)
+    return value.mean(0), surrogate.learn(variance, state, config.learning_rate)
 
 
 TREATMENT = Treatment(

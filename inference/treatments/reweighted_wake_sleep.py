@@ -56,7 +56,7 @@ def objective(
     bound = log_w.logsumexp(0) - math.log(config.num_samples)
     log_q = log_prob(logits, z)
     wake = (log_w.softmax(0).detach() * (log_q - log_q.detach())).sum(0)
-    return (bound + wake).sum(), state
+    return bound + wake, state
 
 
 TREATMENT = Treatment(

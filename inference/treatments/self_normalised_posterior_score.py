@@ -45,7 +45,7 @@ def objective(
     bound = log_w.logsumexp(0) - math.log(config.num_samples)
     log_p = log_prob(gate, z)
     chosen = (log_w.softmax(0).detach() * (log_p - log_p.detach())).sum(0)
-    return (bound + chosen).sum(), state
+    return bound + chosen, state
 
 
 TREATMENT = Treatment(

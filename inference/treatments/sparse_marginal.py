@@ -71,7 +71,7 @@ def objective(
     s = (sparsemax if config.gate == "sparsemax" else entmax)(torch.where(a > far, a, far)).T
     log_s = torch.where(s > 0, s, 1.0).log()
     terms = log_joint.likelihood(z.T) + log_s
-    return torch.where(s > 0, terms, -torch.inf).logsumexp(0).sum(), state
+    return torch.where(s > 0, terms, -torch.inf).logsumexp(0), state
 
 
 TREATMENT = Treatment(

@@ -50,7 +50,7 @@ def objective(
         (slope,) = torch.autograd.grad(halfway.sum(), half, retain_graph=True)
     log_q = log_prob(logits, z)
     score = slope[..., 0] * (log_q - log_q.detach())  # zero in value, not in gradient
-    return (ell + score - kl_divergence(logits, log_joint.log_prior)).mean(0).sum(), state
+    return (ell + score - kl_divergence(logits, log_joint.log_prior)).mean(0), state
 
 
 TREATMENT = Treatment(

@@ -41,7 +41,7 @@ def objective(
     q = logits.exp()
     hard = one_hot(noise.categorical(logits, config.num_samples), logits.shape[-1], q)
     f = log_joint.likelihood(hard + (q - q.detach()))  # (S, N)
-    return (f - kl_divergence(logits, log_joint.log_prior)).mean(0).sum(), state
+    return (f - kl_divergence(logits, log_joint.log_prior)).mean(0), state
 
 
 TREATMENT = Treatment(

@@ -46,7 +46,7 @@ def objective(
     soft = concrete(logits, gumbel, config.temperature).exp()  # (S, N, K)
     hard = one_hot(soft.argmax(-1), logits.shape[-1], soft)
     f = log_joint.likelihood(hard + (soft - soft.detach()))
-    return (f - kl_divergence(logits, log_joint.log_prior)).mean(0).sum(), state
+    return (f - kl_divergence(logits, log_joint.log_prior)).mean(0), state
 
 
 TREATMENT = Treatment(

@@ -61,7 +61,7 @@ def objective(
     if config.baseline == "none":
         baseline = torch.zeros_like(baseline)
     score = (f - baseline).detach() * (log_q - log_q.detach())  # zero in value, not in gradient
-    return (weight * (f + score)).sum(), state
+    return weight * (f + score), state
 
 
 TREATMENT = Treatment(

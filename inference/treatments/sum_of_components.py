@@ -47,7 +47,7 @@ def objective(
     z = log_b.argmax(-1)
     ell = log_joint.likelihood(z)  # (S, N)
     total = log_b.exp().sum(-1)
-    return (ell + ell.detach() * (total - total.detach())).mean(0).sum(), state
+    return (ell + ell.detach() * (total - total.detach())).mean(0), state
 
 
 TREATMENT = Treatment(

@@ -39,11 +39,11 @@ def objective(
     """Return log p(y, z | x) of the favoured expert less the penalty; logits is None."""
     gate = log_joint.log_prior  # (N, K)
     log_p, z = gate.max(-1)
-    value = (log_joint.likelihood(z[None])[0] + log_p).sum()
+    value = log_joint.likelihood(z[None])[0] + log_p
     share = one_hot(z[None], gate.shape[-1], gate)[0].mean(0)
     number = (gate > -torch.inf).any(0).sum()
     penalty = number * (share * gate.exp().mean(0)).sum() - 1
-    return value - len(gate) * config.balance * penalty, state
+    return value - config.balance * penalty, state
 
 
 TREATMENT = Treatment(

@@ -31,17 +31,17 @@ class Treatment(Generic[C]):
         name: the key in `TREATMENTS`, equal to the name of the file.
         config: the knobs; every field has a default.
         objective: takes log p(y, z | x), the normalised logits of q, (N, K) (None where z is
-            summed out without a guide), the config, the state and the noise; returns a scalar,
-            summed over the data, and the next state. The scalar estimates the objective in nats,
-            and its gradient the objective's gradient. Under "iwae" q may be the gate itself, and
-            the objective's gradient then runs through both.
+            summed out without a guide), the config, the state and the noise; returns a
+            value for each datum, (N,), and the next state. Their sum estimates the objective in
+            nats, and its gradient the objective's gradient. Under "iwae" q may be the gate
+            itself, and the objective's gradient then runs through both.
         objectives: what it can estimate, the default first.
         unbiased: whether the gradient's expectation is the exact gradient of that objective.
         evaluations: expert likelihoods a datum and step, from the config and K.
         needs_relaxed_likelihood: whether it asks for the likelihood inside the simplex, or for
             its derivative at a corner; all K experts then run.
         hard: whether z is a corner in value and soft in gradient.
-        exact_value: whether the scalar's expectation is the objective itself; false where what is
+        exact_value: whether the value's expectation is the objective itself; false where what is
             optimised is another quantity, with a penalty or without some of the experts.
         needs_own_guide: whether q is trained for another objective than the model, so that the
             gate, which is part of the model, cannot be q.

@@ -39,7 +39,7 @@ def objective(
     """Return the marginal of the favoured experts alone; logits is None."""
     gate = log_joint.log_prior  # (N, K)
     log_p, z = gate.topk(min(config.num_evaluated, gate.shape[-1]), -1)
-    return (log_joint.likelihood(z.T) + log_p.T).logsumexp(0).sum(), state
+    return (log_joint.likelihood(z.T) + log_p.T).logsumexp(0), state
 
 
 TREATMENT = Treatment(

@@ -91,7 +91,7 @@ def objective(
         baseline = (log_shares.exp() * f).sum(0)
         score = (f[s] - baseline).detach() * (log_q[s] - log_q[s].detach())
         total = total + weight * (f[s] + score)
-    return total.sum(), state
+    return total, state
 
 
 TREATMENT = Treatment(

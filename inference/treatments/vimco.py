@@ -58,7 +58,7 @@ def objective(
     bound = log_w.logsumexp(0) - math.log(config.num_samples)
     signal = (bound - without_each(log_w, config.mean)).detach()
     score = (signal * (log_q - log_q.detach())).sum(0)  # zero in value, not in gradient
-    return (bound + score).sum(), state
+    return bound + score, state
 
 
 TREATMENT = Treatment(
