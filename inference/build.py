@@ -8,11 +8,15 @@ import torch
 
 from pyromoe.guides import AmortisedGuide, PointGuide, PosteriorGuide, PriorGuide, WeightedGuide
 from pyromoe.models import MixtureOfExperts
-from pyromoe.models.likelihoods import FAMILIES, Likelihood
+from pyromoe.models.likelihoods import FAMILIES, Joint, Likelihood, Mixed as MixedLikelihood, Noise
+from pyromoe.models.spec import Mixed, MultivariateNormal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyromoe.inference.plan import Latent
-    from pyromoe.models.encoding import Encoding
+    from pyromoe.models.encoding import Encoding, Target
+    from pyromoe.models.family_settings import Likelihood as Settings, Single
     from pyromoe.models.spec import Spec
 
 
@@ -38,12 +42,18 @@ def build(
         activation=(experts.activation, gate.activation),
         expert_columns=encoding.indices(experts.predictors),
         gate_columns=() if constant else encoding.indices(gate.predictors),
+        expert_shared=encoding.indices(experts.shared),
+        shared_intercept=experts.intercept == "shared",
         extras=[extra.role for extra in encoding.extras],
+        incomplete=encoding.incomplete or encoding.group is not None,
         mix=experts.mix,
         generator=generator,
     ).to(dtype=getattr(torch, spec.fit.precision))
+    intercepts = getattr(model.experts, f"bias_{model.experts.depth - 1}")
     with torch.no_grad():
-        getattr(model.experts, f"bias_{model.experts.depth - 1}")[..., 0] += encoding.target.level
+        for place, target in zip(model.likelihood.places, encoding.targets, strict=True):
+            levels = torch.tensor(target.levels).to(intercepts)
+            intercepts[..., place] += levels[:, None] if len(intercepts) > 1 else levels.mean()
     of_latent = _latent_guide(spec, latent, model, generator)
     points: dict[str, torch.Tensor] = {}
     for name, prior in (("experts", spec.priors.experts), ("gate", spec.priors.gate)):
@@ -56,12 +66,43 @@ def build(
 
 
 def likelihood(spec: Spec, encoding: Encoding) -> Likelihood:
-    """Return the likelihood that a spec names, for the classes of the data."""
-    family = FAMILIES[spec.likelihood.family]
+    """Return the likelihood that a spec names, for the responses of the data."""
+    if len(spec.likelihoods) > 1:
+        pairs = zip(spec.likelihoods, encoding.targets, strict=True)
+        return Joint([_of_response(spec, encoding, one, [target]) for one, target in pairs])
+    return _of_response(spec, encoding, spec.likelihoods[0], encoding.targets)
+
+
+def _of_response(
+    spec: Spec, encoding: Encoding, settings: Settings, targets: Sequence[Target]
+) -> Likelihood:
+    """Return the likelihood of a response, or of a vector of them; experts may differ in it."""
+    number, noise = spec.experts.number, spec.experts.noise
+    each = settings.experts if isinstance(settings, Mixed) else [settings] * number
+    learning = each[:-1] if noise else each
+    distinct = [one for i, one in enumerate(learning) if one not in learning[:i]]
+    families = [_of_family(encoding, one, learning.count(one), targets) for one in distinct]
+    if len(families) == 1 and not noise:
+        return families[0]
+    of_expert = [distinct.index(one) for one in learning]
+    if noise:
+        low, high = ([getattr(t, end) for t in targets] for end in ("low", "high"))
+        vector = isinstance(settings, MultivariateNormal)
+        families.append(Noise(low, high, vector=vector))
+        of_expert.append(len(families) - 1)
+    return MixedLikelihood(families, of_expert)
+
+
+def _of_family(
+    encoding: Encoding, settings: Single, number: int, targets: Sequence[Target]
+) -> Likelihood:
+    family = FAMILIES[settings.family]
     known: dict[str, Any] = {
-        **spec.likelihood.model_dump(),
-        "num_experts": spec.experts.number,
-        "num_classes": encoding.num_classes,
+        **settings.model_dump(),
+        "num_experts": number,
+        "num_classes": len(targets[0].labels),
+        "num_responses": len(targets),
+        "incomplete": encoding.incomplete or encoding.group is not None,
     }
     return family(**{name: known[name] for name in family.arguments})
 

@@ -31,8 +31,9 @@ class Exact(nn.Module):
         self.model, self.guide = model, guide
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return log p(y | x), (N,), on the encoded scale, in nats."""
-        return log_likelihood(self.model, self.guide.weights.values(), x, y)
+        """Return log p(y | x), (N,), on the encoded scale, as often as each datum counts."""
+        each = log_likelihood(self.model, self.guide.weights.values(), x, y)
+        return each * self.model.weight(x)
 
 
 class Evaluation:

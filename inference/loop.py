@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pyromoe.inference.evaluation import Evaluation
-from pyromoe.inference.result import to_tensors
+from pyromoe.inference.result import log_jacobian, to_tensors
 from pyromoe.inference.step import Step
 from pyromoe.models import log_joint
 
@@ -56,7 +56,8 @@ class Loop:
         self.restarts = [restart for restart, _, _ in starts]
         self.orders = [order for _, _, order in starts]
         self.x, self.y = to_tensors(data.train, plan.spec)
-        self.log_jacobian = data.encoding.log_jacobian
+        weight = self.restarts[0].model.weight(self.x)
+        self.log_jacobian = float((log_jacobian(data.encoding, self.y) * weight).sum())
         settings, n = plan.spec.fit, len(self.x)
         self.batch = n if settings.batch_size == "full" else min(settings.batch_size, n)
         self.per_epoch = -(-n // self.batch)
@@ -160,8 +161,9 @@ class Loop:
 
     def _log_likelihoods(self) -> list[float]:
         """Return log p(y | x) of the training rows on the original scale, nats."""
-        constant = len(self.x) * self.log_jacobian
-        return [total + constant for total in self.evaluation(self.take.values, self.x, self.y)]
+        return [
+            total + self.log_jacobian for total in self.evaluation(self.take.values, self.x, self.y)
+        ]
 
     def _left(self) -> list[Restart]:
         return [restart for restart in self.restarts if not restart.failure]

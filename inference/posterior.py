@@ -14,6 +14,8 @@ import pyromoe
 from pyromoe.guides import Seeded
 from pyromoe.inference.result import to_tensors
 from pyromoe.models.blend import select
+from pyromoe.models.groups import NOTHING
+from pyromoe.models.trace import run_given
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 Variable = tuple[tuple[str, ...], Any]
 DRAWS = ("chain", "draw")
+DIMENSIONS = {"covariance": ("expert", "response", "response_2")}
+"""Of what families learn beside the networks; of others see below."""
 
 
 def to_arviz(fit: Fit) -> Any:
@@ -37,9 +41,12 @@ def to_arviz(fit: Fit) -> Any:
         log_likelihood: y (chain, draw, obs), the log density with z summed out, in nats.
         posterior_predictive: y (chain, draw, obs), with z drawn from the gate.
         observed_data: y (obs).
-        constant_data: x (obs, predictor), row (obs); offset and trials (obs) where there are any,
-            the offset on the scale of the encoded response.
+        constant_data: x (obs, predictor), row (obs); offset, trials and weight (obs) where there
+            are any, the offset on the scale of the encoded response.
         sample_stats: lp (chain, draw), log p(y, z | x) of the draw, in nats.
+
+    Where rows of a group share one z, obs is the group, and what belongs to its rows has one more
+    dimension, member; of several responses, y has one more, response. Missing numbers are NaN.
 
     Raises:
         ValueError: for a fit without its data.
@@ -57,6 +64,8 @@ def to_datatree(fit: Fit) -> xr.DataTree:
     if fit.data is None:
         raise ValueError("this fit was read without its data; fit again, or open posterior.nc")
     x, y = to_tensors(fit.data.train, fit.spec)
+    rows = ("obs",) if x.dim() == 2 else ("obs", "member")
+    of_y = (*rows, "response") if y.dim() > len(rows) else rows
     draws = fit.spec.output.draws
     noise = Seeded(fit.spec.seed)
     joint = fit.log_joint(x, y)  # (N, K)
@@ -70,12 +79,12 @@ def to_datatree(fit: Fit) -> xr.DataTree:
             **{name: (DRAWS + dims, _repeated(v, draws)) for name, dims, v in _coefficients(fit)},
         },
         "log_likelihood": {"y": ((*DRAWS, "obs"), _repeated(marginal, draws))},
-        "posterior_predictive": {"y": ((*DRAWS, "obs"), _predictive(fit, x, draws, noise)[None])},
-        "observed_data": {"y": (("obs",), _original(fit, y))},
+        "posterior_predictive": {"y": ((*DRAWS, *of_y), _predictive(fit, x, draws, noise)[None])},
+        "observed_data": {"y": (of_y, _original(fit, y))},
         "constant_data": {
-            "x": (("obs", "predictor"), x[:, : fit.model.num_predictors].numpy()),
-            "row": (("obs",), fit.data.train.rows),
-            **{name: (("obs",), x[:, i].numpy()) for name, i in fit.model.extras.items()},
+            "x": ((*rows, "predictor"), x[..., : fit.model.num_predictors].numpy()),
+            "row": (rows, fit.data.train.rows),
+            **{name: (rows, x[..., i].numpy()) for name, i in fit.model.extras.items()},
         },
         "sample_stats": {"lp": (DRAWS, of_draw[None].numpy())},
     }
@@ -107,7 +116,8 @@ def _coefficients(fit: Fit) -> list[tuple[str, tuple[str, ...], Tensor]]:
     tensors = fit.tensors()
     many = model.likelihood.outputs > 1
     if model.experts.depth == 1:
-        slope, intercept = tensors["experts.weight_0"], tensors["experts.bias_0"][:, 0]
+        ((slope, bias),) = run_given(model.experts.layers, tensors)
+        intercept = bias[:, 0]
         last = (("class" if fit.encoding.num_classes else "output"),) if many else ()
         slope, intercept = (t if many else t[..., 0] for t in (slope, intercept))
         found += [("expert_slope", ("expert", "expert_predictor", *last), slope)]
@@ -115,10 +125,14 @@ def _coefficients(fit: Fit) -> list[tuple[str, tuple[str, ...], Tensor]]:
     if model.gate.depth == 1:
         found += [("gate_slope", ("expert", "gate_predictor"), tensors["gate.weight_0"][0].T)]
         found += [("gate_intercept", ("expert",), tensors["gate.bias_0"][0, 0])]
-    for name, value in model.likelihood.constants().items():
-        value = value.detach().expand(model.num_experts, *value.shape[1:])
-        value = value * fit.encoding.target.sd if name in model.likelihood.in_units else value
-        found += [(name, ("expert", "between")[: value.dim()], value)]
+    parts, targets = model.likelihood.parts(), fit.encoding.targets
+    for r, part in enumerate(parts):
+        own = targets if len(parts) == 1 else targets[r : r + 1]
+        for name, value in part.constants([target.sd for target in own]).items():
+            value = value.detach().expand(model.num_experts, *value.shape[1:])
+            of = "" if len(parts) == 1 else f"({targets[r].name})"
+            dims = DIMENSIONS.get(name, ("expert", f"between{of}"))
+            found += [(name + of, dims[: value.dim()], value)]
     return found
 
 
@@ -130,17 +144,30 @@ def _predictive(fit: Fit, x: Tensor, draws: int, noise: Seeded) -> NDArray[Any]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fit.spec.seed)
         y = fit.model.likelihood.distribution(**chosen).sample()
-    return _original(fit, y)
+    original = _original(fit, y)
+    if fit.data is None or fit.encoding.group is None:
+        return original
+    original = original.astype(np.float64)
+    original[:, fit.data.train.rows == NOTHING] = np.nan
+    return original
 
 
 def _original(fit: Fit, y: Tensor) -> NDArray[Any]:
-    if fit.encoding.num_classes:
-        return y.short().numpy()
-    return fit.encoding.decode(y.numpy())
+    targets, values = fit.encoding.targets, y.numpy()
+    if len(targets) == 1:
+        codes = bool(targets[0].labels) and not np.isnan(values).any()
+        return values.astype(np.int16) if codes else _decoded(fit, values, 0)
+    return np.stack([_decoded(fit, values[..., r], r) for r in range(len(targets))], -1)
+
+
+def _decoded(fit: Fit, values: NDArray[Any], r: int) -> NDArray[Any]:
+    """Return a response on its original scale; classes stay codes."""
+    return values if fit.encoding.targets[r].labels else fit.encoding.decode(values, r)
 
 
 def _coordinates(fit: Fit, rows: int, draws: int) -> dict[str, Any]:
     columns = np.array(fit.encoding.columns, dtype=object)
+    names = np.array([target.name for target in fit.encoding.targets], dtype=object)
     return {
         "chain": [0],
         "draw": np.arange(draws),
@@ -149,10 +176,25 @@ def _coordinates(fit: Fit, rows: int, draws: int) -> dict[str, Any]:
         "predictor": columns,
         "expert_predictor": columns[fit.model.expert_columns],
         "gate_predictor": columns[fit.model.gate_columns],
-        "output": np.array(["location", "scale"], dtype=object),
-        "between": np.array(_between(fit.encoding.target.labels), dtype=object),
         "class": np.array(fit.encoding.target.labels, dtype=object),
+        "output": np.array(_outputs(fit), dtype=object),
+        "between": np.array(_between(fit.encoding.target.labels), dtype=object),
+        "response": names,
+        "response_2": names,
     }
+
+
+def _outputs(fit: Fit) -> list[str]:
+    """Return a name for each output of an expert."""
+    targets, parts = fit.encoding.targets, fit.model.likelihood.parts()
+    if len(parts) < len(targets):
+        return [target.name for target in targets]
+    found = []
+    for target, part in zip(targets, parts, strict=True):
+        names = list(target.labels) if target.labels else ["location", "scale"]
+        of = f"({target.name})" if len(targets) > 1 else ""
+        found += [name + of for name in names[: part.outputs]]
+    return found
 
 
 def _between(labels: Sequence[str]) -> list[str]:
@@ -170,7 +212,7 @@ def _attributes(fit: Fit) -> dict[str, str]:
         "objective": str(metrics.get("objective")),
         "guide": str(metrics.get("guide")),
         "seed": str(fit.spec.seed),
-        "response": fit.encoding.target.name,
+        "response": ", ".join(target.name for target in fit.encoding.targets),
         "classes": json.dumps(fit.encoding.target.labels),
         "weights": "one point for each; draws differ in z and in the predicted y alone",
     }

@@ -13,6 +13,8 @@ import torch
 
 import pyromoe
 from pyromoe.models import log_joint
+from pyromoe.models.groups import NOTHING
+from pyromoe.models.likelihoods.observed import is_observed
 from pyromoe.models.responses import RESPONSES
 from pyromoe.models.trace import run_given
 
@@ -104,7 +106,7 @@ class Fit:
     def log_joint(self, x: Tensor, y: Tensor) -> Tensor:
         """Return log p(y, z = k | x), (N, K), on the original scale of y, in nats."""
         joint = log_probabilities(self.model, self.weights, x, y)
-        return joint + self.encoding.log_jacobian
+        return joint + log_jacobian(self.encoding, y)[:, None]
 
     def log_likelihood(self, x: Tensor, y: Tensor) -> Tensor:
         """Return log p(y | x), (N,), z summed out, on the original scale of y, in nats."""
@@ -122,46 +124,74 @@ class Fit:
         return log_gate.exp(), {name: value.detach() for name, value in parameters.items()}
 
     def mean(self, x: Tensor) -> NDArray[Any]:
-        """Return E[y | x], (N,), on the original scale; for classes p(y = c | x), (N, C)."""
+        """Return E[y | x], (N,), on the original scale; for classes p(y = c | x), (N, C).
+
+        Of several responses, it is that of the first; see `means`.
+        """
+        return self.means(x)[0]
+
+    def means(self, x: Tensor) -> list[NDArray[Any]]:
+        """Return E[y | x] of each response; for groups of rows (N, M) or (N, M, C)."""
         gate, parameters = self.components(x)
-        means = self.model.likelihood.mean(**parameters)  # (K, N) or (K, N, C)
-        mixed = torch.einsum("nk,kn...->n...", gate, means).numpy()
-        return mixed if self.encoding.num_classes else self.encoding.decode(mixed)
+        means = self.model.likelihood.means(**parameters)  # (K, N) or (K, N, C)
+        mixed = [torch.einsum("nk,kn...->n...", gate, mean).numpy() for mean in means]
+        return [
+            mean if target.labels else self.encoding.decode(mean, r)
+            for r, (mean, target) in enumerate(zip(mixed, self.encoding.targets, strict=True))
+        ]
 
     def measure(self, data: Data) -> dict[str, Any]:
         """Return likelihoods, information criteria, errors and usage of the experts."""
         parts = {"train": data.train, "test": data.test}
         tensors = {name: to_tensors(part, self.spec) for name, part in parts.items()}
         totals = {
-            name: float(self.log_likelihood(x, y).sum()) if len(x) else None
+            name: float((self.log_likelihood(x, y) * self.model.weight(x)).sum())
+            if len(x)
+            else None
             for name, (x, y) in tensors.items()
         }
         r = self.responsibilities(*tensors["train"])
+        weight = torch.as_tensor(self.model.weight(tensors["train"][0])).expand(len(r)).to(r)
+        there = torch.from_numpy(data.train.rows != NOTHING).reshape(len(r), -1)
         count = sum(t.numel() for n, t in self.tensors().items() if not n.startswith("guide."))
-        n, total = len(r), totals["train"]
+        n, total = float((weight[:, None] * there).sum()), totals["train"]
         assert total is not None
         bic = -2 * total + count * math.log(n)
+        entropy = -torch.special.xlogy(r, r).sum(-1) @ weight
+        grouped = self.encoding.group is not None
         held_out = "test" if len(data.test.rows) else "train"
         error = self._error(*tensors[held_out])
         return {
             "log_likelihood": totals,
-            "n": {name: len(part.rows) for name, part in parts.items()},
+            "n": {name: int((part.rows != NOTHING).sum()) for name, part in parts.items()},
+            **({"groups": {name: len(p.rows) for name, p in parts.items()}} if grouped else {}),
             "parameters": count,
             "aic": -2 * total + 2 * count,
             "bic": bic,
-            "icl": bic + 2 * float(-torch.special.xlogy(r, r).sum()),
+            "icl": bic + 2 * float(entropy),
             **error,
             "measured_on": held_out,
-            "effective_experts": effective_experts(r),
+            "effective_experts": effective_experts(r * weight[:, None] / weight.mean()),
         }
 
     def _error(self, x: Tensor, y: Tensor) -> dict[str, float]:
-        """Return accuracy for classes, root mean squared error otherwise."""
-        mean = self.mean(x)
-        if self.encoding.num_classes:
-            guessed = mean.argmax(-1) if mean.ndim > 1 else mean > 0.5
-            return {"accuracy": float((guessed == y.numpy()).mean())}
-        return {"rmse": float(np.sqrt(np.mean((mean - self.encoding.decode(y.numpy())) ** 2)))}
+        """Return accuracy for classes, root mean squared error otherwise, of what was observed.
+
+        Of several responses, each has its own, its name in brackets.
+        """
+        found, several = {}, len(self.encoding.targets) > 1
+        for r, (mean, target) in enumerate(zip(self.means(x), self.encoding.targets, strict=True)):
+            values = y[..., r] if several else y
+            there, known = is_observed(values).numpy(), values.numpy()
+            name = "accuracy" if target.labels else "rmse"
+            if target.labels:
+                guessed = mean.argmax(-1) if mean.ndim > values.dim() else mean > 0.5
+                error = float((guessed == known)[there].mean())
+            else:
+                off = (mean - self.encoding.decode(known, r))[there]
+                error = float(np.sqrt(np.mean(off**2)))
+            found[f"{name}({target.name})" if several else name] = error
+        return found
 
 
 def effective_experts(responsibilities: Tensor) -> float:
@@ -185,12 +215,24 @@ def log_likelihood(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tens
     return log_probabilities(model, weights, x, y).logsumexp(-1)
 
 
+def log_jacobian(encoding: Encoding, y: Tensor) -> Tensor:
+    """Return what to add to the log density of each encoded datum, (N,), nats.
+
+    Only what was observed counts: each number of it was divided by its standard deviation.
+    """
+    there = is_observed(y).to(torch.float64)
+    log_sd = torch.tensor([math.log(target.sd) for target in encoding.targets]).double()
+    each = there if len(log_sd) > 1 else there[..., None]
+    total = -(each @ log_sd)
+    return total.reshape(len(y), -1).sum(-1)
+
+
 def to_tensors(part: Part, spec: Spec) -> tuple[Tensor, Tensor]:
     """Return x, extras included, and y, (N,), in the precision of the fit; codes are integers."""
     dtype = getattr(torch, spec.fit.precision)
     y = torch.from_numpy(np.asarray(part.y))
-    y = y if RESPONSES[spec.likelihood.family].codes else y.to(dtype)
-    return torch.from_numpy(part.x).to(dtype), y
+    codes = RESPONSES[spec.families[0][0]].codes and not y.is_floating_point()
+    return torch.from_numpy(part.x).to(dtype), y if codes else y.to(dtype)
 
 
 def _versions() -> dict[str, str]:

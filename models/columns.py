@@ -23,13 +23,18 @@ LARGEST = 1e300
 NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 
 
-def take(rows: Rows, name: str) -> pa.ChunkedArray:
-    """Return a column without missing values."""
+def column_of(rows: Rows, name: str) -> pa.ChunkedArray:
+    """Return a column of a table, missing values and all."""
     names = rows.table.column_names
     if name not in names:
         remedy = did_you_mean(name, names) or f"columns: {listed(names)}"
         raise rows.error(name, "no such column", remedy)
-    column = rows.table.column(name)
+    return rows.table.column(name)
+
+
+def take(rows: Rows, name: str) -> pa.ChunkedArray:
+    """Return a column without missing values."""
+    column = column_of(rows, name)
     if column.null_count:
         _refuse_missing(rows, name, np.array(column.is_null().to_pylist()))
     return column
@@ -146,7 +151,7 @@ def _word(value: str | float) -> str:
 def _refuse_missing(rows: Rows, name: str, missing: NDArray[np.bool_]) -> None:
     if count := int(missing.sum()):
         others = f" (and {count - 1} more)" if count > 1 else ""
-        remedy = "fill it in, or remove the row"
+        remedy = "fill it in, remove the row, or see data.missing"
         raise rows.error(name, f"missing value{others}", remedy, int(np.argmax(missing)))
 
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from pyromoe.models.columns import texts
 from pyromoe.models.datasets import read_dataset
-from pyromoe.models.encoding import Extra
-from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
+from pyromoe.models.errors import InputError
+from pyromoe.models.groups import NOTHING, gathered, rows_of_groups
 from pyromoe.models.learn import learn
+from pyromoe.models.missing import filled
+from pyromoe.models.roles import extras_of, predictors_of, responses_of
 from pyromoe.models.spec_file import SpecFile
 from pyromoe.models.table import Rows, plain, read_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyromoe.models.columns import FloatArray, IntArray
     from pyromoe.models.encoding import Encoding
     from pyromoe.models.spec import Spec
@@ -26,7 +31,9 @@ if TYPE_CHECKING:
 class Part:
     """Some of the rows: `x` (N, D), `y` (N,), and `rows` (N,), their places in the table from 0.
 
-    After the D predictors, x has a column for each extra of the encoding.
+    After the D predictors, x has a column for each extra of the encoding; of R responses, y is
+    (N, R). Where rows of a group share a z, all have one more dimension, M, after the first, and
+    groups of fewer rows are filled up: with -1 in `rows` and missing responses in y.
     """
 
     x: FloatArray
@@ -89,33 +96,108 @@ def as_rows(table: object, source: str = "table") -> Rows:
 def encode_table(
     encoding: Encoding, table: object, source: str = "table", *, need_response: bool = False
 ) -> tuple[FloatArray, FloatArray | IntArray | None]:
-    """Encode new data: `x` (N, D), and `y` (N,) if the response is there or needed."""
+    """Encode new data: `x` (N, D), and `y` (N,) if the response is there or needed.
+
+    Where rows of a group share a z, they are (G, M, D) and (G, M); a table without the column of
+    groups has a group for each row.
+    """
     rows = table if isinstance(table, Rows) else as_rows(table, source)
+    there = all(target.name in rows.table.column_names for target in encoding.targets)
+    part = encode_part(encoding, rows, None, need_response=need_response or there)
+    return part.x, part.y if need_response or there else None
+
+
+def encode_part(
+    encoding: Encoding, rows: Rows, chosen: IntArray | None = None, *, need_response: bool = True
+) -> Part:
+    """Encode some of the rows, or all; without a response, y is missing everywhere."""
+    return _parts(
+        encoding, rows, [_units(rows, encoding.group, chosen)], need_response=need_response
+    )[0]
+
+
+def _units(rows: Rows, group: str | None, chosen: IntArray | None = None) -> IntArray:
+    """Return the rows of each datum, (N,), or (G, M) where rows of a group share a z."""
+    places = np.arange(rows.table.num_rows) if chosen is None else chosen
+    if group is None:
+        return places
+    if group not in rows.table.column_names:
+        return places[:, None]
+    found, _ = texts(rows, group)
+    names, codes = np.unique(found[places], return_inverse=True)
+    order = np.argsort([np.argmax(codes == k) for k in range(len(names))])
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    by_group = rows_of_groups(rank[codes])
+    return np.where(by_group == NOTHING, NOTHING, places[by_group])
+
+
+def _parts(
+    encoding: Encoding,
+    rows: Rows,
+    units: Sequence[IntArray],
+    *,
+    need_response: bool = True,
+) -> list[Part]:
     x = encoding.design(rows)
-    there = encoding.target.name in rows.table.column_names
-    return x, encoding.response(rows) if need_response or there else None
+    if need_response:
+        y = encoding.response(rows)
+    else:
+        several = (len(encoding.targets),) if len(encoding.targets) > 1 else ()
+        y = np.full((len(x), *several), np.nan)
+    if encoding.group is None:
+        return [Part(x[places], y[places], places) for places in units]
+    return [
+        Part(gathered(x, places, missing=False), gathered(y, places, missing=True), places)
+        for places in units
+    ]
 
 
 def _encode(spec_file: SpecFile, rows: Rows, default: str | None) -> Data:
     spec = spec_file.spec
-    response = _response(spec_file, rows, default)
-    extras = _extras(spec_file, rows, response)
-    predictors = _predictors(spec_file, rows, response, extras)
-    train, test = split(rows.table.num_rows, spec.data.split.test, spec.seed)
+    responses = responses_of(spec_file, rows, default)
+    extras = extras_of(spec_file, rows, responses)
+    predictors = predictors_of(spec_file, rows, responses, extras)
+    rows, kept = _without_missing(spec_file, rows, responses, predictors)
+    units = _units(rows, spec.data.group, kept)
+    train, test = split(len(units), spec.data.split.test, spec.seed)
+    levels = [getattr(one, "levels", None) for one in spec.likelihoods]
+    vector = [*spec.families] * (len(responses) if len(spec.families) == 1 else 1)
     encoding = learn(
         rows,
-        train,
-        response=response,
-        family=spec.likelihood.family,
+        np.sort(units[train][units[train] != NOTHING]),
+        responses=list(zip(responses, vector, levels * len(responses), strict=False)),
         predictors=predictors,
         categorical=spec.data.categorical,
         standardise=spec.data.standardise,
         extras=extras,
-        levels=getattr(spec.likelihood, "levels", None),
+        group=spec.data.group,
+        incomplete=(
+            spec.data.missing.responses == "marginalise",
+            spec.data.missing.predictors == "indicate",
+        ),
     )
-    x, y = encoding.design(rows), encoding.response(rows)
-    train_part, test_part = (Part(x[chosen], y[chosen], chosen) for chosen in (train, test))
+    train_part, test_part = _parts(encoding, rows, [units[train], units[test]])
     return Data(encoding, train_part, test_part, rows.source)
+
+
+def _without_missing(
+    spec_file: SpecFile, rows: Rows, responses: Sequence[str], predictors: Sequence[str]
+) -> tuple[Rows, IntArray]:
+    """Return which rows are left when those with missing values are dropped.
+
+    In the table that is returned with them, other values stand where those were missing, so that
+    every row can still be read.
+    """
+    missing = spec_file.spec.data.missing
+    kept = np.ones(rows.table.num_rows, dtype=bool)
+    for rule, names in ((missing.responses, responses), (missing.predictors, predictors)):
+        for name in names if rule == "drop" else ():
+            rows, there = filled(rows, name)
+            kept &= there
+    if not kept.any():
+        raise InputError("every row has a missing value", file=rows.source)
+    return rows, np.flatnonzero(kept)
 
 
 def split(num_rows: int, share: float, seed: int) -> tuple[IntArray, IntArray]:
@@ -123,70 +205,3 @@ def split(num_rows: int, share: float, seed: int) -> tuple[IntArray, IntArray]:
     num_test = min(round(share * num_rows), max(num_rows - 1, 0))
     order = np.random.Generator(np.random.PCG64(seed)).permutation(num_rows)
     return np.sort(order[num_test:]), np.sort(order[:num_test])
-
-
-def _response(spec_file: SpecFile, rows: Rows, default: str | None) -> str:
-    names = rows.table.column_names
-    response = spec_file.spec.data.response or default
-    if response is None:
-        what = f"required, for {rows.source} has none of its own"
-        raise spec_file.error("data.response", what, f"columns: {listed(names)}")
-    if response not in names:
-        raise _no_column(spec_file, "data.response", response, rows)
-    return response
-
-
-def _extras(spec_file: SpecFile, rows: Rows, response: str) -> list[Extra]:
-    data = spec_file.spec.data
-    found = []
-    for setting, value in (
-        ("offset", data.offset), ("exposure", data.exposure), ("trials", data.trials)
-    ):  # fmt: skip
-        role: Literal["offset", "trials"] = "trials" if setting == "trials" else "offset"
-        if isinstance(value, int):
-            found.append(Extra(role=role, constant=float(value)))
-        elif value is not None:
-            if value not in rows.table.column_names:
-                raise _no_column(spec_file, f"data.{setting}", value, rows)
-            if value == response:
-                what = f"{quoted(value)} is the response"
-                raise spec_file.error(f"data.{setting}", what, "name another column")
-            found.append(Extra(role=role, column=value, log=setting == "exposure"))
-    return found
-
-
-def _predictors(spec_file: SpecFile, rows: Rows, response: str, extras: list[Extra]) -> list[str]:
-    spec, there = spec_file.spec, set(rows.table.column_names)
-    chosen = spec.data.predictors
-    others = {response, *(extra.column for extra in extras)}
-    predictors = [name for name in rows.table.column_names if name not in others]
-    if chosen != "all":
-        for i, name in enumerate(chosen):
-            if name not in there:
-                raise _no_column(spec_file, f"data.predictors[{i}]", name, rows)
-        if response in chosen:
-            what = f"{quoted(response)} is the response"
-            raise spec_file.error(f"data.predictors[{chosen.index(response)}]", what, "remove it")
-        predictors = chosen
-    if not predictors:
-        raise spec_file.error("data.predictors", f"{rows.source} has no column but the response")
-    known = set(predictors)
-    lists: dict[str, Any] = {
-        "data.categorical": spec.data.categorical,
-        "experts.predictors": spec.experts.predictors,
-        "gate.predictors": spec.gate.predictors,
-    }
-    for setting, names in lists.items():
-        for i, name in enumerate([] if names == "all" else names):
-            if name not in there:
-                raise _no_column(spec_file, f"{setting}[{i}]", name, rows)
-            if name not in known:
-                what = f"{quoted(name)} is not a predictor"
-                raise spec_file.error(f"{setting}[{i}]", what, "remove it")
-    return predictors
-
-
-def _no_column(spec_file: SpecFile, setting: str, name: str, rows: Rows) -> InputError:
-    names = rows.table.column_names
-    remedy = did_you_mean(name, names) or f"columns: {listed(names)}"
-    return spec_file.error(setting, f"no column {quoted(name)} in {rows.source}", remedy)

@@ -10,6 +10,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from pyromoe.models.columns import codes, counts, numbers, positives
 from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
+from pyromoe.models.missing import filled
+from pyromoe.models.predictors import Levels, Predictor, Spread
 from pyromoe.models.responses import RESPONSES, Family
 from pyromoe.models.settings import Section, problem
 
@@ -23,50 +25,13 @@ if TYPE_CHECKING:
 
 TRIALS = "correct it, or name another column under data.trials"
 EXPOSURE = "a row without exposure tells nothing, and can be removed"
-Spread = Annotated[float, Field(gt=0)]
-
-
-class Numeric(Section):
-    """A predictor of numbers: one column, `(x - mean) / sd`."""
-
-    kind: Literal["numeric"] = "numeric"
-    name: str
-    mean: float = 0.0
-    sd: Spread = 1.0
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The name of its column in the design."""
-        return (self.name,)
-
-    def encode(self, rows: Rows) -> FloatArray:
-        """Return (N, 1)."""
-        return ((numbers(rows, self.name) - self.mean) / self.sd)[:, None]
-
-
-class Levels(Section):
-    """A predictor of names: a column of 0 and 1 for each level but the first, the reference."""
-
-    kind: Literal["levels"] = "levels"
-    name: str
-    levels: Annotated[tuple[str, ...], Field(min_length=1)]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The names of its columns in the design."""
-        return tuple(f"{self.name}={level}" for level in self.levels[1:])
-
-    def encode(self, rows: Rows) -> FloatArray:
-        """Return (N, L - 1) for L levels."""
-        found = codes(rows, self.name, self.levels)
-        dummies: FloatArray = (found[:, None] == np.arange(1, len(self.levels))).astype(np.float64)
-        return dummies
+WEIGHT = "a row of weight 0 counts nothing, and can be removed"
 
 
 class Extra(Section):
-    """A number of each row that no network sees: an offset, or trials."""
+    """A number of each row that no network sees: an offset, trials, or a weight."""
 
-    role: Literal["offset", "trials"]
+    role: Literal["offset", "trials", "weight"]
     column: str | None = None
     log: bool = False
     constant: float = 0.0
@@ -77,6 +42,8 @@ class Extra(Section):
             return np.full(rows.table.num_rows, self.constant)
         if self.role == "trials":
             return counts(rows, self.column, TRIALS)
+        if self.role == "weight":
+            return positives(rows, self.column, WEIGHT)
         if self.log:
             return np.log(positives(rows, self.column, EXPOSURE))
         return numbers(rows, self.column)
@@ -85,42 +52,84 @@ class Extra(Section):
 class Target(Section):
     """What is predicted: a number, standardised where the family allows it, or a class's code.
 
-    `level` is where the experts' linear predictor starts: the link of the mean response.
+    Attributes:
+        name: of the column.
+        families: of each expert, or one for all.
+        mean: what is subtracted from it.
+        sd: what it is divided by afterwards.
+        levels: where the linear predictors of the experts of each family start: the link of the
+            mean response.
+        labels: of its classes, in the order of their codes.
+        low: its smallest value in the training rows, encoded; an expert for outliers needs it.
+        high: its largest.
     """
 
     name: str
-    family: Family
+    families: Annotated[tuple[Family, ...], Field(min_length=1)]
     mean: float = 0.0
     sd: Spread = 1.0
-    level: float = 0.0
+    levels: tuple[float, ...] = (0.0,)
     labels: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 1.0
 
+    @model_validator(mode="after")
+    def _check(self) -> Target:
+        most = RESPONSES[self.families[0]].classes
+        if not min(most, 2) <= len(self.labels) <= most:
+            raise problem("labels do not fit the family")
+        if len(self.levels) != len(self.families) or self.low >= self.high:
+            raise problem("levels or bounds do not fit the response")
+        return self
 
-Predictor = Annotated[Numeric | Levels, Field(discriminator="kind")]
+    def read(self, rows: Rows) -> FloatArray | IntArray:
+        """Return the response, (N,): codes of classes, otherwise numbers, standardised."""
+        if self.labels:
+            return codes(rows, self.name, self.labels)
+        for family in self.families:
+            read = RESPONSES[family].read
+            assert read is not None  # it has no labels
+            values = read(rows, self.name)
+        return (values - self.mean) / self.sd
 
 
 class Encoding(Section):
-    """What was learned from the training rows: N rows become (N, D + extras) and (N,)."""
+    """What was learned from the training rows: N rows become (N, D + extras) and (N,).
+
+    Attributes:
+        predictors: what the D columns are made of.
+        targets: the responses; of several, a row of R numbers is made, (N, R).
+        extras: what the columns after the D predictors are.
+        incomplete: whether responses may be missing.
+        group: the column that says which rows share a z; None where each has its own.
+    """
 
     predictors: tuple[Predictor, ...]
-    target: Target
+    targets: Annotated[tuple[Target, ...], Field(min_length=1)]
     extras: tuple[Extra, ...] = ()
+    incomplete: bool = False
+    group: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Encoding:
         names = [part.name for part in self.predictors]
         lists = [part.levels for part in self.predictors if isinstance(part, Levels)]
-        if any(len(set(each)) < len(each) for each in (names, self.target.labels, *lists)):
+        lists += [target.labels for target in self.targets]
+        if any(len(set(each)) < len(each) for each in (names, *lists)):
             raise problem("a name is there twice")
-        response = RESPONSES[self.target.family]
-        if not min(response.classes, 2) <= len(self.target.labels) <= response.classes:
-            raise problem("labels do not fit the family")
+        responses = [RESPONSES[family] for target in self.targets for family in target.families]
         roles = [extra.role for extra in self.extras]
-        if len(set(roles)) < len(roles) or ("trials" in roles) != response.trials:
+        trials = any(response.trials for response in responses)
+        if len(set(roles)) < len(roles) or ("trials" in roles) != trials:
             raise problem("extras do not fit the family")
-        if "offset" in roles and response.link is None:
+        if "offset" in roles and all(response.link is None for response in responses):
             raise problem("an offset does not fit the family")
         return self
+
+    @property
+    def target(self) -> Target:
+        """The first response, and often the only one."""
+        return self.targets[0]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -129,13 +138,13 @@ class Encoding(Section):
 
     @property
     def num_classes(self) -> int:
-        """The number of classes, 0 for a response that has none."""
-        return len(self.target.labels)
+        """The number of classes, 0 for a response that has none, and for several responses."""
+        return len(self.target.labels) if len(self.targets) == 1 else 0
 
     @property
     def log_jacobian(self) -> float:
-        """Nats a datum to add to a log density of `response` to get that of the original one."""
-        return -float(np.log(self.target.sd))
+        """Nats a row to add to a log density of `response` to get that of the original one."""
+        return -sum(float(np.log(target.sd)) for target in self.targets)
 
     def indices(self, names: Sequence[str] | Literal["all"]) -> tuple[int, ...]:
         """Return which of the D columns belong to some predictors."""
@@ -158,25 +167,34 @@ class Encoding(Section):
         # An offset is in the units of what it is added to, and so scaled as the response was; its
         # own mean and spread do not matter.
         values = extra.encode(rows)
-        return values / self.target.sd if extra.role == "offset" else values
+        scaled = extra.role == "offset" and len(self.targets) == 1
+        return values / self.target.sd if scaled else values
 
     def response(self, rows: Rows) -> FloatArray | IntArray:
-        """Return the response, (N,): codes of classes as integers, otherwise floats."""
-        target = self.target
-        read = RESPONSES[target.family].read
-        if read is None:
-            return codes(rows, target.name, target.labels)
-        values = read(rows, target.name)
-        for extra in self.extras:
-            if extra.role == "trials":
-                _check_trials(rows, target.name, values, extra)
-        return (values - target.mean) / target.sd
+        """Return the response, (N,): codes of classes as integers, otherwise floats.
 
-    def decode(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return encoded responses, of any shape, on the original scale or as labels."""
-        if self.target.labels:
-            return np.array(self.target.labels)[np.asarray(values, dtype=np.int64)]
-        return np.asarray(values, dtype=np.float64) * self.target.sd + self.target.mean
+        Several responses make (N, R), all floats. What is missing is NaN, or -1 among codes that
+        a model takes as integers.
+        """
+        each = [self._response(target, rows) for target in self.targets]
+        return each[0] if len(each) == 1 else np.stack(each, -1).astype(np.float64)
+
+    def _response(self, target: Target, rows: Rows) -> FloatArray | IntArray:
+        whole, there = filled(rows, target.name) if self.incomplete else (rows, True)
+        values = target.read(whole)
+        if RESPONSES[target.families[0]].trials:
+            _check_trials(whole, target.name, values, self.extras)
+        if RESPONSES[target.families[0]].codes and len(self.targets) == 1:
+            return np.where(there, values, -1)
+        may_be_missing = self.incomplete or self.group is not None
+        return np.where(there, values, np.nan) if may_be_missing else values
+
+    def decode(self, values: NDArray[Any], response: int = 0) -> NDArray[Any]:
+        """Return one encoded response, of any shape, on the original scale or as labels."""
+        target = self.targets[response]
+        if target.labels:
+            return np.array(target.labels)[np.asarray(values, dtype=np.int64)]
+        return np.asarray(values, dtype=np.float64) * target.sd + target.mean
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dictionaries, lists, numbers and text."""
@@ -195,7 +213,10 @@ class Encoding(Section):
             raise InputError(f"not a valid encoding ({error})") from None
 
 
-def _check_trials(rows: Rows, name: str, successes: FloatArray, extra: Extra) -> None:
+def _check_trials(
+    rows: Rows, name: str, successes: FloatArray | IntArray, extras: Sequence[Extra]
+) -> None:
+    extra = next(extra for extra in extras if extra.role == "trials")
     trials = extra.encode(rows)
     wrong = successes > trials
     if wrong.any():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from pyromoe.models.settings import Distinct, Name, Section
 
@@ -22,6 +22,18 @@ class Normal(Scaled):
     """A real response with Gaussian noise."""
 
     family: Annotated[Literal["normal"], Field(description="Real numbers.")]
+
+
+class MultivariateNormal(Section):
+    """Several real responses with correlated Gaussian noise."""
+
+    family: Annotated[
+        Literal["multivariate_normal"], Field(description="Several columns of real numbers.")
+    ]
+    covariance: Annotated[
+        Literal["full", "diagonal", "shared", "shared_diagonal"],
+        Field(description="A covariance for each expert, whole or diagonal, or one for all."),
+    ] = "full"
 
 
 class StudentT(Scaled):
@@ -96,8 +108,9 @@ class Beta(Section):
     family: Annotated[Literal["beta"], Field(description="Numbers strictly between 0 and 1.")]
 
 
-Likelihood = (
+Single = (
     Normal
+    | MultivariateNormal
     | StudentT
     | SkewNormal
     | Bernoulli
@@ -110,3 +123,23 @@ Likelihood = (
     | Gamma
     | Beta
 )
+
+Family = Annotated[Single, Field(discriminator="family")]
+
+
+class Mixed(Section):
+    """A response of one family in some experts and of another in others."""
+
+    family: Annotated[Literal["mixed"], Field(description="A family for each expert.")]
+    experts: Annotated[
+        list[Family], Field(min_length=1, description="The likelihood of each expert in turn.")
+    ]
+
+
+Likelihood = Annotated[Single | Mixed, Field(discriminator="family")]
+Likelihoods = Annotated[
+    Annotated[Likelihood, Tag("one")]
+    | Annotated[list[Likelihood], Field(min_length=1), Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list) else "one"),
+]
+"""One for the response, or for each of several responses; or a list of one for each."""

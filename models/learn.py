@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pyromoe.models.columns import NUMBER, numbers, texts
-from pyromoe.models.encoding import Encoding, Levels, Numeric, Target
+from pyromoe.models.encoding import Encoding, Target
 from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
+from pyromoe.models.missing import filled
+from pyromoe.models.predictors import Levels, Numeric
 from pyromoe.models.responses import RESPONSES
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 AS_PREDICTOR = "correct it, or list the column under data.categorical"
 AS_RESPONSE = "correct it, or set likelihood.family: categorical"
+EVERY = np.array(True)
+"""Nothing is missing."""
 INTEGER = re.compile(r"-?\d{1,18}")
 
 
@@ -29,69 +33,96 @@ def learn(
     rows: Rows,
     training: IntArray,
     *,
-    response: str,
-    family: Family,
+    responses: Sequence[tuple[str, Sequence[Family], Sequence[str] | None]],
     predictors: Sequence[str],
     categorical: Sequence[str] = (),
     standardise: Literal["none", "predictors", "predictors_and_response"],
     extras: Sequence[Extra] = (),
-    levels: Sequence[str] | None = None,
+    group: str | None = None,
+    incomplete: tuple[bool, bool] = (False, False),
 ) -> Encoding:
     """Learn an encoding: means and spreads from the training rows, levels and classes from all.
 
     Args:
         rows: All rows; every value of the columns used is checked.
         training: Indices of the training rows, (N_train,).
-        response: The column to predict.
-        family: Distribution of the response.
+        responses: The columns to predict, with the family of each expert (or one for all), and
+            ordered classes from the lowest, or None where there are none or they are numbers.
         predictors: Columns to predict from.
         categorical: Those of the predictors whose values are names.
         standardise: Which numeric columns get mean 0 and spread 1.
         extras: What else belongs to each row.
-        levels: Ordered classes from the lowest; None where they are numbers.
+        group: The column that says which rows share a z.
+        incomplete: Whether responses, and predictors, may be missing.
     """
     if len(training) < 2:
         what = f"{len(training)} training row{'s' if len(training) != 1 else ''}"
         raise InputError(what, file=rows.source, remedy="a fit needs two or more")
     parts: list[Numeric | Levels] = []
     for name in predictors:
+        source, there = filled(rows, name) if incomplete[1] else (rows, EVERY)
+        missing = not bool(there.all())
         if name in categorical:
-            parts.append(Levels(name=name, levels=_labels(rows, name)))
-        elif standardise == "none":
-            numbers(rows, name, AS_PREDICTOR)
-            parts.append(Numeric(name=name))
-        else:
-            mean, sd = _moments(numbers(rows, name, AS_PREDICTOR)[training])
-            parts.append(Numeric(name=name, mean=mean, sd=sd))
+            parts.append(Levels(name=name, levels=_labels(source, name), missing=missing))
+            continue
+        values, mean, sd = numbers(source, name, AS_PREDICTOR), 0.0, 1.0
+        known = training[there[training]] if missing else training
+        if standardise != "none" and len(known):
+            mean, sd = _moments(values[known])
+        parts.append(Numeric(name=name, mean=mean, sd=sd, missing=missing))
     whole = standardise == "predictors_and_response"
-    if RESPONSES[family].classes:
-        labels = _classes(rows, response, family, levels)
-        target = Target(name=response, family=family, labels=labels)
-    else:
-        target = _number(rows, training, response, family, extras, standardise=whole)
-    return Encoding(predictors=tuple(parts), target=target, extras=tuple(extras))
+    targets = []
+    for name, families, levels in responses:
+        source, there = filled(rows, name) if incomplete[0] else (rows, EVERY)
+        if RESPONSES[families[0]].classes:
+            labels = _classes(source, name, families[0], levels)
+            targets.append(Target(name=name, families=tuple(families), labels=labels))
+            continue
+        known = training if there is EVERY else training[there[training]]
+        if len(known) < 2:
+            what = f"{len(known)} training rows have a value"
+            raise rows.error(name, what, "a fit needs two or more")
+        targets.append(_number(source, known, name, families, extras, standardise=whole))
+    return Encoding(
+        predictors=tuple(parts),
+        targets=tuple(targets),
+        extras=tuple(extras),
+        incomplete=incomplete[0],
+        group=group,
+    )
 
 
 def _number(
     rows: Rows,
     training: IntArray,
     name: str,
-    family: Family,
+    families: Sequence[Family],
     extras: Sequence[Extra],
     *,
     standardise: bool,
 ) -> Target:
     values = numbers(rows, name, AS_RESPONSE)[training]
-    if RESPONSES[family].link == "identity":
-        mean, sd = _moments(values) if standardise else (0.0, 1.0)
-        return Target(name=name, family=family, mean=mean, sd=sd)
+    real = all(RESPONSES[family].standardised for family in families)
+    mean, sd = _moments(values) if standardise and real else (0.0, 1.0)
     columns = {extra.role: extra.encode(rows)[training] for extra in extras}
-    return Target(name=name, family=family, level=_level(values, family, columns))
+    levels = tuple(_level(values, family, columns) for family in families)
+    low, high = ((float(f(values)) - mean) / sd for f in (np.min, np.max))
+    return Target(
+        name=name,
+        families=tuple(families),
+        mean=mean,
+        sd=sd,
+        levels=levels,
+        low=low,
+        high=high if high > low else low + 1.0,
+    )
 
 
 def _level(values: FloatArray, family: Family, extras: Mapping[Any, FloatArray]) -> float:
     """Return the link of the mean: a fit that starts far from it can lose experts on the way."""
     offset = extras.get("offset", np.zeros(len(values)))
+    if RESPONSES[family].link == "identity":
+        return 0.0
     if RESPONSES[family].link == "log":
         total = max(values.sum(), 1.0)
         largest = offset.max()

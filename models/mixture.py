@@ -1,6 +1,10 @@
 r"""The Pyro program of a mixture of experts.
 
-z_n ~ Categorical(softmax(gate(x_n))),    y_n | z_n ~ likelihood(expert_{z_n}(x_n))
+    z_n ~ Categorical(softmax(gate(x_n))),    y_n | z_n ~ likelihood(expert_{z_n}(x_n))
+
+A datum n is a row, or a group of M rows that share one z:
+
+    p(y_n | z_n) = prod_m p(y_nm | z_n, x_nm),    gate at x_n1
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ import torch
 from pyro.nn import PyroModule, pyro_method
 
 from pyromoe.models.blend import Blend, Mix, select
+from pyromoe.models.likelihoods.observed import Observed, is_observed
 from pyromoe.models.networks import Networks
+from pyromoe.models.trace import weighted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,9 +47,14 @@ class MixtureOfExperts(PyroModule):
         activation: of experts and gate; see `pyromoe.models.networks.ACTIVATIONS`.
         expert_columns: which of the D predictors the experts see; all where it is None.
         gate_columns: the same for the gate; an empty list makes a constant gate.
+        expert_shared: those of the experts' columns whose coefficients all experts share.
+        shared_intercept: whether all experts share their intercept too; both for linear experts.
         extras: what the columns of x after the D predictors are, in order: values of the rows that
-            experts and gate do not see. "offset" is added to the experts' first output; others
-            are what the likelihood asks for, "trials" for instance.
+            experts and gate do not see. "offset" is added to the experts' linear predictors;
+            "weight" is how often a datum counts; others are what the likelihood asks for,
+            "trials" for instance.
+        incomplete: whether responses may be missing, NaN, or -1 where they are codes of classes;
+            groups of unequal size are filled up so.
         mix: what the likelihood is when z lies inside the simplex; see `pyromoe.models.blend`.
         generator: where the first values of the weights are drawn from.
     """
@@ -59,45 +70,68 @@ class MixtureOfExperts(PyroModule):
         activation: str | tuple[str, str] = "relu",
         expert_columns: Sequence[int] | None = None,
         gate_columns: Sequence[int] | None = None,
+        expert_shared: Sequence[int] = (),
+        shared_intercept: bool = False,
         extras: Sequence[str] = (),
+        incomplete: bool = False,
         mix: Mix = "log_likelihoods",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         both = range(num_predictors)
-        self.num_experts, self.mix = num_experts, mix
+        self.num_experts, self.mix, self.incomplete = num_experts, mix, incomplete
         self.num_predictors = num_predictors
         self.extras = _places(likelihood, extras, num_predictors)
-        self.expert_columns = list(both if expert_columns is None else expert_columns)
+        seen = both if expert_columns is None else expert_columns
+        self.expert_columns = [*(c for c in seen if c not in expert_shared), *expert_shared]
         self.gate_columns = list(both if gate_columns is None else gate_columns)
         of_experts, of_gate = (activation,) * 2 if isinstance(activation, str) else activation
         sizes = [len(self.expert_columns), *expert_hidden, likelihood.outputs]
-        self.experts = Networks(num_experts, sizes, of_experts, generator)
+        self.experts = Networks(
+            num_experts,
+            sizes,
+            of_experts,
+            generator,
+            shared=len(expert_shared),
+            shared_intercept=shared_intercept,
+        )
         sizes = [len(self.gate_columns), *gate_hidden, num_experts]
         self.gate = Networks(1, sizes, of_gate, generator)
         self.likelihood = likelihood
+        moved = torch.zeros(likelihood.outputs)
+        moved[list(likelihood.offset_places)] = 1.0
+        self.register_buffer("takes_offset", moved, persistent=False)
 
     def gate_logits(self, x: Tensor) -> Tensor:
-        """Return the unnormalised log p(z = k | x), (N, K), at x, (N, D)."""
-        logits: Tensor = self.gate(_columns(x, self.gate_columns))[0]
+        """Return the unnormalised log p(z = k | x), (N, K), at x, (N, D) or (N, M, D)."""
+        logits: Tensor = self.gate(_columns(_first(x), self.gate_columns))[0]
         return logits
 
     def expert_parameters(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the likelihood's parameters under each expert, (K, N, ...), at x, (N, D)."""
-        return self._parameters_at(self.experts(_columns(x, self.expert_columns)), x)
+        """Return the likelihood's parameters under each expert, (K, N, ...), at x, (N, D).
+
+        Where x is (N, M, D), they are (K, N, M, ...).
+        """
+        return self._parameters_at(self.experts(self._seen(x)), x)
+
+    def weight(self, x: Tensor) -> Tensor | float:
+        """Return how often each datum counts, (N,), or 1."""
+        return _first(x)[:, self.extras["weight"]] if "weight" in self.extras else 1.0
 
     def forward(self, x: Tensor, y: Tensor | None = None, size: int | None = None) -> Tensor:
         """Return y, observed or drawn.
 
         Args:
-            x: predictors, (N, D), and the extras after them.
-            y: response, (N,), drawn from the model where it is None.
+            x: predictors, (N, D), and the extras after them; (N, M, D) for groups of M rows.
+            y: response, (N,), drawn from the model where it is None; (N, M) for groups, and with
+                one more dimension, R, where there are several responses.
             size: the number of rows of the whole data set, when x is a minibatch of it; the
                 plate then scales the batch up.
         """
         logits = self.gate_logits(x)
         layers = self.experts.layers()  # sites of their own, outside of the plate
-        with pyro.plate("data", size or len(x), subsample=x if size else None, dim=-1):
+        data = pyro.plate("data", size or len(x), subsample=x if size else None, dim=-1)
+        with data, weighted(self.weight(x)):
             prior = dist.Categorical(logits=logits)
             z = pyro.sample("z", prior, infer={"enumerate": "parallel"})
             drawn: Tensor = pyro.sample("y", self._response(x, z, layers), obs=y)
@@ -114,45 +148,73 @@ class MixtureOfExperts(PyroModule):
         return self.num_predictors + ("offset" in self.extras) + self.likelihood.encoded
 
     def features(self, x: Tensor, y: Tensor, size: int | None = None) -> Tensor:
-        """Return each datum as the input of a network, (N, F): predictors, offset, response."""
-        extras = self._extras(x)
-        offset = [extras["offset"][:, None]] if "offset" in extras else []
-        encoded = self.likelihood.encode(y, extras)
-        return torch.cat([x[:, : self.num_predictors], *offset, encoded.to(x.dtype)], -1)
+        """Return each datum as the input of a network, (N, F): predictors, offset, response.
 
-    def _extras(self, x: Tensor) -> dict[str, Tensor]:
-        """Return what belongs to the rows beside predictors and response, (N,), by name."""
-        return {name: x[:, place] for name, place in self.extras.items()}
+        Of a group, it is the mean over the rows that are there.
+        """
+        rows, responses = (x, y) if x.dim() == 2 else (x.flatten(0, 1), y.flatten(0, 1))
+        extras = self._extras(rows)
+        offset = [extras["offset"][:, None]] if "offset" in extras else []
+        whole = self.likelihood.filled(responses) if self.incomplete else responses
+        encoded = self.likelihood.encode(whole, extras).to(x.dtype)
+        found = torch.cat([rows[:, : self.num_predictors], *offset, encoded], -1)
+        if x.dim() == 2:
+            return found
+        there = is_observed(y).reshape(*x.shape[:2], -1).any(-1).to(x.dtype)[..., None]
+        mean: Tensor = (found.unflatten(0, x.shape[:2]) * there).sum(1)
+        return mean / there.sum(1).clamp_min(1)
+
+    def _extras(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return what belongs to rows beside predictors and response, (N,), by name."""
+        return {name: rows[:, place] for name, place in self.extras.items()}
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """Return what the experts see of each row, (N, D), or (N M, D) for groups."""
+        return _columns(x if x.dim() == 2 else x.flatten(0, 1), self.expert_columns)
 
     def _parameters_at(
         self, outputs: Tensor, x: Tensor, z: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Return the likelihood's parameters, (..., N, ...), from outputs, (..., N, P), at x."""
-        extras = self._extras(x)
+        extras = self._extras(x if x.dim() == 2 else x.flatten(0, 1))
         if "offset" in extras:
-            moved = outputs[..., :1] + extras["offset"][:, None]
-            outputs = torch.cat([moved, outputs[..., 1:]], -1)
+            outputs = outputs + extras["offset"][:, None] * self.takes_offset.to(x.dtype)
         parameters: dict[str, Tensor] = self.likelihood.parameters_of(outputs, z, extras)
-        return parameters
+        if x.dim() == 2:
+            return parameters
+        rows, leading = x.shape[:2], outputs.dim() - 2
+        return {name: value.unflatten(leading, rows) for name, value in parameters.items()}
 
     def _response(
         self, x: Tensor, z: Tensor, layers: list[tuple[Tensor, Tensor]]
     ) -> dist.TorchDistribution:
         """Return p(y | z, x), batch shape (S, N)."""
-        seen = _columns(x, self.expert_columns)
         if self._few(x, z):
-            outputs = self.experts.of_chosen(seen, z, layers)
-            return self.likelihood.distribution(**self._parameters_at(outputs, x, z))
-        parameters = self._parameters_at(self.experts(seen, layers), x)
+            of_rows = z if x.dim() == 2 else z.repeat_interleave(x.shape[1], -1)
+            outputs = self.experts.of_chosen(self._seen(x), of_rows, layers)
+            return self._distribution(x, self._parameters_at(outputs, x, of_rows))
+        parameters = self._parameters_at(self.experts(self._seen(x), layers), x)
         if z.is_floating_point() and self.mix != "parameters":
-            return Blend(self.likelihood.distribution(**parameters), z, self.mix)
+            return Blend(self._distribution(x, parameters), z, self.mix)
         chosen = {name: select(z, value) for name, value in parameters.items()}
-        return self.likelihood.distribution(**chosen)
+        return self._distribution(x, chosen)
+
+    def _distribution(self, x: Tensor, parameters: dict[str, Tensor]) -> dist.TorchDistribution:
+        """Return the law of each datum's response, be it a row or a group of rows."""
+        law: dist.TorchDistribution = self.likelihood.distribution(**parameters)
+        if self.incomplete and not law.event_dim:
+            law = Observed(law, self.likelihood.anywhere)
+        return law if x.dim() == 2 else law.to_event(1)
 
     def _few(self, x: Tensor, z: Tensor) -> bool:
         """Whether so few pairs of datum and expert are chosen that sorting them pays."""
         each_has_its_own = not z.is_floating_point() and z.dim() > 0 and z.shape[-1] == len(x)
         return each_has_its_own and SAVING * z.numel() <= self.num_experts * len(x)
+
+
+def _first(x: Tensor) -> Tensor:
+    """Return each datum's row, or the first of its group, (N, D)."""
+    return x if x.dim() == 2 else x[:, 0]
 
 
 def _columns(x: Tensor, columns: list[int]) -> Tensor:
@@ -162,7 +224,7 @@ def _columns(x: Tensor, columns: list[int]) -> Tensor:
 
 def _places(likelihood: Likelihood, extras: Sequence[str], first: int) -> dict[str, int]:
     """Return the column of each extra, or refuse what the likelihood cannot use or lacks."""
-    known = {*likelihood.required, *(["offset"] if likelihood.takes_offset else [])}
+    known = {*likelihood.required, "weight", *(["offset"] if likelihood.offset_places else [])}
     for name in sorted({*extras} ^ {*likelihood.required}):
         if name not in known:
             raise ValueError(f"family {likelihood.family} can do nothing with {name!r} in extras")

@@ -12,6 +12,7 @@ from pyromoe.models.settings import (
     Name,
     Names,
     Positive,
+    Responses,
     Section,
     Trials,
     Widths,
@@ -26,6 +27,25 @@ class Split(Section):
     by: Annotated[Literal["random"], Field(description="How the test rows are chosen.")] = "random"
 
 
+class Missing(Section):
+    """What is done about missing values."""
+
+    responses: Annotated[
+        Literal["refuse", "drop", "marginalise"],
+        Field(
+            description="A missing response is an error, removes the row, or is summed out, so "
+            "that the row's other responses, or those of its group, still count."
+        ),
+    ] = "refuse"
+    predictors: Annotated[
+        Literal["refuse", "drop", "indicate"],
+        Field(
+            description="A missing predictor is an error, removes the row, or is set to its "
+            "column's mean (a name to no level), with a column that is 1 where it is missing."
+        ),
+    ] = "refuse"
+
+
 class Data(Section):
     """The table, and the part that each column plays."""
 
@@ -38,7 +58,11 @@ class Data(Section):
         Field(description="A dataset that comes with scikit-learn or statsmodels, e.g. digits."),
     ] = None
     response: Annotated[
-        Name | None, Field(description="Column to predict; a dataset may have one of its own.")
+        Responses | None,
+        Field(
+            description="Column to predict, or a list of several that share one z; a dataset may "
+            "have one of its own."
+        ),
     ] = None
     predictors: Annotated[
         Columns, Field(description="Columns to predict from; all means all but the response.")
@@ -58,11 +82,30 @@ class Data(Section):
         Trials | None,
         Field(description="Trials of each row, for family binomial: a column, or one number."),
     ] = None
+    group: Annotated[
+        Name | None,
+        Field(
+            description="Column of names: rows with the same one share one z, and the gate sees "
+            "the first of them."
+        ),
+    ] = None
+    weights: Annotated[
+        Name | None,
+        Field(description="Column of numbers above 0: how often each row counts in the fit."),
+    ] = None
+    missing: Annotated[Missing, Field(description="What is done about missing values.")] = Missing()
     standardise: Annotated[
         Literal["none", "predictors", "predictors_and_response"],
         Field(description="Which numeric columns are shifted to mean 0 and scaled to spread 1."),
     ] = "predictors_and_response"
     split: Annotated[Split, Field(description="Rows kept back to test the fit.")] = Split()
+
+    @property
+    def responses(self) -> list[str]:
+        """The columns to predict; none where the dataset has its own."""
+        if isinstance(self.response, list):
+            return self.response
+        return [] if self.response is None else [self.response]
 
     @model_validator(mode="after")
     def _check_columns(self) -> Data:
@@ -75,9 +118,10 @@ class Data(Section):
             raise problem("offset is given too", remedy, at=("exposure",))
         if self.predictors == "all":
             return self
-        if self.response in self.predictors:
-            at = ("predictors", self.predictors.index(self.response))
-            raise problem(f"'{self.response}' is the response", "remove it here", at=at)
+        for i, name in enumerate(self.predictors):
+            if name in self.responses:
+                what = f"'{name}' is {'the' if len(self.responses) == 1 else 'a'} response"
+                raise problem(what, "remove it here", at=("predictors", i))
         known = set(self.predictors)
         for i, name in enumerate(self.categorical):
             if name not in known:
@@ -123,6 +167,21 @@ class Experts(Network):
 
     number: Annotated[int, Field(ge=1, le=4096, description="How many experts, K.")] = 4
     kind: Annotated[Literal["linear", "mlp"], Field(description="Form of each expert.")] = "linear"
+    shared: Names = Field(
+        default=[],
+        description="Predictors whose coefficients are the same in all experts, kind linear.",
+    )
+    intercept: Annotated[
+        Literal["per_expert", "shared"],
+        Field(description="An intercept for each expert, or one for all, kind linear."),
+    ] = "per_expert"
+    noise: Annotated[
+        bool,
+        Field(
+            description="Whether the last expert is for outliers: a constant density over the "
+            "range of the response."
+        ),
+    ] = False
     mix: Annotated[
         Literal["parameters", "log_likelihoods", "likelihoods"],
         Field(
@@ -130,6 +189,20 @@ class Experts(Network):
             "their outputs, their log densities, or their densities."
         ),
     ] = "log_likelihoods"
+
+    @model_validator(mode="after")
+    def _check_experts(self) -> Experts:
+        if self.kind != "linear" and (self.shared or self.intercept == "shared"):
+            at = "shared" if self.shared else "intercept"
+            raise problem("only linear experts share coefficients", "set kind: linear", at=(at,))
+        for i, name in enumerate(self.shared):
+            if self.predictors != "all" and name not in self.predictors:
+                what = f"'{name}' is not one of experts.predictors"
+                raise problem(what, "list it there too, or remove it", at=("shared", i))
+        if self.noise and self.number < 2:
+            remedy = "set number to 2 or more"
+            raise problem("an expert for outliers needs another beside it", remedy, at=("noise",))
+        return self
 
 
 class Gate(Network):

@@ -41,6 +41,8 @@ class Networks(PyroModule):
         sizes: widths from input to output; an input width of 0 leaves the intercepts alone.
         activation: a key of `ACTIVATIONS`, applied between layers.
         generator: where the first values are drawn from, torch's own where it is None.
+        shared: the last so many inputs have the same coefficients in all networks, linear maps.
+        shared_intercept: whether the intercept is the same in all.
     """
 
     def __init__(
@@ -49,14 +51,23 @@ class Networks(PyroModule):
         sizes: Sequence[int],
         activation: str = "relu",
         generator: torch.Generator | None = None,
+        *,
+        shared: int = 0,
+        shared_intercept: bool = False,
     ) -> None:
         super().__init__()
+        self.shared, self.number = shared, number
         self.depth = len(sizes) - 1
         self.activation = ACTIVATIONS[activation]
         for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             spread = 1 / math.sqrt(max(1, fan_in))
-            for name, shape in (("weight", (fan_in, fan_out)), ("bias", (1, fan_out))):
-                value = torch.empty(number, *shape).normal_(0, spread, generator=generator)
+            shapes = {
+                "weight": (number, fan_in - shared, fan_out),
+                "bias": (1 if shared_intercept else number, 1, fan_out),
+                **({"shared": (1, shared, fan_out)} if shared else {}),
+            }
+            for name, shape in shapes.items():
+                value = torch.empty(shape).normal_(0, spread, generator=generator)
                 setattr(self, f"{name}_{i}", nn.Parameter(value))
 
     def place_prior(self, scale: float) -> None:
@@ -81,9 +92,18 @@ class Networks(PyroModule):
         found = []
         for i in range(self.depth):
             # Pyro's Predictive pads what it drew from a guide: (1, K, in, out).
-            weight, bias = (getattr(self, f"{name}_{i}") for name in ("weight", "bias"))
-            found.append((weight.reshape(weight.shape[-3:]), bias.reshape(bias.shape[-3:])))
+            weight, bias = (self._of_layer(name, i) for name in ("weight", "bias"))
+            if self.shared:
+                common = self._of_layer("shared", i).expand(self.number, -1, -1)
+                weight = torch.cat([weight, common], 1)
+            if len(bias) < self.number:
+                bias = bias.expand(self.number, -1, -1)
+            found.append((weight, bias))
         return found
+
+    def _of_layer(self, name: str, i: int) -> Tensor:
+        value: Tensor = getattr(self, f"{name}_{i}")
+        return value.reshape(value.shape[-3:])
 
     def forward(self, x: Tensor, layers: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
         """Return the outputs, (K, N, P), at x, (N, D)."""

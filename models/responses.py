@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Family = Literal[
     "normal",
+    "multivariate_normal",
     "student_t",
     "skew_normal",
     "bernoulli",
@@ -41,6 +42,7 @@ class Response:
         classes: how many classes it may have at most; 0 where it has none.
         ordered: whether its classes are.
         trials: whether it is a count of successes in trials.
+        vector: whether it may be several columns at once.
     """
 
     link: Literal["identity", "log", "logit"] | None
@@ -49,6 +51,7 @@ class Response:
     classes: float = 0
     ordered: bool = False
     trials: bool = False
+    vector: bool = False
 
     @property
     def codes(self) -> bool:
@@ -60,6 +63,7 @@ REAL = Response("identity", numbers, standardised=True)
 COUNT = Response("log", counts)
 RESPONSES: dict[Family, Response] = {
     "normal": REAL,
+    "multivariate_normal": Response("identity", numbers, standardised=True, vector=True),
     "student_t": REAL,
     "skew_normal": REAL,
     "bernoulli": Response("logit", classes=2),

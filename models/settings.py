@@ -41,9 +41,13 @@ Location = Annotated[str, Field(min_length=1, max_length=4000)]
 Distinct = AfterValidator(_distinct)
 Names = Annotated[list[Name], Distinct]
 Columns = Annotated[
-    Annotated[Literal["all"], Tag("all")]
-    | Annotated[list[Name], Field(min_length=1), Distinct, Tag("other")],
+    Annotated[Literal["all"], Tag("all")] | Annotated[list[Name], Distinct, Tag("other")],
     word_or("all"),
+]
+Responses = Annotated[
+    Annotated[Name, Tag("column")]
+    | Annotated[list[Name], Field(min_length=1), Distinct, Tag("other")],
+    word_or("column"),
 ]
 Trials = Annotated[
     Annotated[Name, Tag("column")] | Annotated[int, Field(ge=1, le=2**24), Tag("other")],

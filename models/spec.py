@@ -16,6 +16,9 @@ from pyromoe.models.family_settings import (
     Categorical,
     Gamma,
     Likelihood,
+    Likelihoods,
+    Mixed,
+    MultivariateNormal,
     NegativeBinomial,
     Normal,
     Ordinal,
@@ -25,8 +28,17 @@ from pyromoe.models.family_settings import (
     ZeroInflatedPoisson,
 )
 from pyromoe.models.fit_settings import Compare, Fit, Guide, Output, Treatment
-from pyromoe.models.model_settings import Data, ExpertPrior, Experts, Gate, Prior, Priors, Split
-from pyromoe.models.responses import RESPONSES, families
+from pyromoe.models.model_settings import (
+    Data,
+    ExpertPrior,
+    Experts,
+    Gate,
+    Missing,
+    Prior,
+    Priors,
+    Split,
+)
+from pyromoe.models.responses import RESPONSES, Family, families
 from pyromoe.models.settings import Name, Section, problem
 
 __all__ = [
@@ -43,6 +55,9 @@ __all__ = [
     "Gate",
     "Guide",
     "Likelihood",
+    "Missing",
+    "Mixed",
+    "MultivariateNormal",
     "NegativeBinomial",
     "Normal",
     "Ordinal",
@@ -69,7 +84,8 @@ class Spec(Section):
     version: Annotated[Literal[1], Field(description="Version of this format.")] = 1
     data: Annotated[Data, Field(description="The table.")]
     likelihood: Annotated[
-        Likelihood, Field(discriminator="family", description="Distribution of the response.")
+        Likelihoods,
+        Field(description="Distribution of the response, or a list of one for each of several."),
     ]
     experts: Annotated[Experts, Field(description="The experts.")] = Experts()
     gate: Annotated[Gate, Field(description="The gate.")] = Gate()
@@ -89,23 +105,79 @@ class Spec(Section):
     output: Annotated[Output, Field(description="What is written.")] = Output()
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Start of all chance.")] = 0
 
+    @property
+    def likelihoods(self) -> list[Likelihood]:
+        """A likelihood for each response, or one for a vector of responses."""
+        if isinstance(self.likelihood, list):
+            return self.likelihood
+        vector = isinstance(self.likelihood, MultivariateNormal)
+        return [self.likelihood] * max(1, 1 if vector else len(self.data.responses))
+
+    @property
+    def families(self) -> list[tuple[Family, ...]]:
+        """The families of each likelihood: one for all experts, or one for each expert."""
+        return [
+            tuple(each.family for each in one.experts) if isinstance(one, Mixed) else (one.family,)
+            for one in self.likelihoods
+        ]
+
+    @model_validator(mode="after")
+    def _check_responses(self) -> Spec:
+        several = len(self.data.responses)
+        if isinstance(self.likelihood, list) and len(self.likelihood) != max(1, several):
+            what = f"{len(self.likelihood)} likelihoods for {max(1, several)} responses"
+            remedy = "give one for each of data.response, in the same order"
+            raise problem(what, remedy, at=("likelihood",))
+        for own in self.families:
+            responses = [RESPONSES[family] for family in own]
+            if any(r.vector for r in responses) and isinstance(self.likelihood, list):
+                remedy = "write it alone: likelihood: {family: multivariate_normal}"
+                what = "multivariate_normal is for all responses together"
+                raise problem(what, remedy, at=("likelihood",))
+            if responses[0].vector and not isinstance(self.data.response, list):
+                remedy = "list them, as in response: [y1, y2]"
+                what = f"family {own[0]} needs several responses"
+                raise problem(what, remedy, at=("data", "response"))
+            varied = len(own) > 1
+            if varied and len(own) != self.experts.number:
+                what = f"{len(own)} families for {self.experts.number} experts"
+                raise problem(what, "give one for each expert", at=("likelihood",))
+            if (varied or self.experts.noise) and any(
+                r.read is None or r.trials for r in responses
+            ):
+                what = "experts of different families, or noise, are for plain numbers alone"
+                raise problem(what, "choose other families", at=("likelihood",))
+            if (varied or self.experts.noise) and self.experts.mix == "parameters":
+                what = "experts of different families have no parameters in common to mix"
+                raise problem(what, "use log_likelihoods", at=("experts", "mix"))
+        return self
+
     @model_validator(mode="after")
     def _check_extras(self) -> Spec:
-        family, data = self.likelihood.family, self.data
-        response = RESPONSES[family]
-        if data.offset is not None and response.link is None:
-            what = f"an offset means nothing in family {family}: added to all, it cancels"
+        data, known = self.data, [f for families in self.families for f in families]
+        responses = [RESPONSES[family] for family in known]
+        links = {r.link for r in responses}
+        named = " and ".join(sorted({*known}))
+        if data.offset is not None and links == {None}:
+            what = f"an offset means nothing in family {named}: added to all, it cancels"
             raise problem(what, "remove it", at=("data", "offset"))
-        if data.exposure is not None and response.link != "log":
-            what = f"family {family} has no log link"
+        if data.offset is not None and len(links) > 1 and len(self.families) == 1:
+            what = f"an offset would mean different things in families {named}"
+            raise problem(what, "remove it", at=("data", "offset"))
+        if data.offset is not None and len(data.responses) > 1 and not links & {"log", "logit"}:
+            what = "an offset has no unit in common with several real responses"
+            raise problem(what, "subtract it from the response", at=("data", "offset"))
+        if data.exposure is not None and "log" not in links:
+            what = f"family {named} has no log link"
             remedy = f"use it with {', '.join(families('log'))}"
             raise problem(what, remedy, at=("data", "exposure"))
-        if data.trials is not None and not response.trials:
-            what = f"family {family} has no trials"
+        trials = any(r.trials for r in responses)
+        if data.trials is not None and not trials:
+            what = f"family {named} has no trials"
             raise problem(what, "remove it, or set family: binomial", at=("data", "trials"))
-        if data.trials is None and response.trials:
+        if data.trials is None and trials:
             remedy = "name a column, or write a number, such as trials: 10"
-            what = f"required for family {family}, but missing"
+            what = f"required for family {named}, but missing"
             raise problem(what, remedy, at=("data", "trials"))
         return self
 

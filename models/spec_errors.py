@@ -39,6 +39,8 @@ MUST = {
 }
 # A wrong word where `word | other` is wanted: what the other is.
 OTHERS = {"all": "a list of columns", "full": "a whole number"}
+TAGS = ("family", "kind")
+"""Settings that choose which others there are."""
 EXAMPLES = {
     "data": "add e.g. data: {file: train.csv, response: y}",
     "likelihood": "add e.g. likelihood: {family: normal}",
@@ -141,9 +143,16 @@ def _known_settings(location: tuple[int | str, ...]) -> list[str]:
         if isinstance(node, type) and issubclass(node, BaseModel):
             node = node.model_fields[str(part)].annotation
         else:
-            families = {get_args(m.model_fields["family"].annotation)[0]: m for m in get_args(node)}
-            node = families[part]
+            node = _branches(node).get(part, node)
     return list(node.model_fields)
+
+
+def _branches(node: Any) -> dict[object, type[BaseModel]]:
+    """Return the models in a union, by the word that chooses each."""
+    if isinstance(node, type) and issubclass(node, BaseModel):
+        words = [node.model_fields[tag].annotation for tag in TAGS if tag in node.model_fields]
+        return {word: node for word in get_args(words[0])} if words else {}
+    return {word: m for each in get_args(node) for word, m in _branches(each).items()}
 
 
 def _unknown_setting(path: FieldPath, known: list[str]) -> _Problem:

@@ -16,6 +16,7 @@ from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from pyro.params.param_store import ParamStoreDict
     from pyro.poutine.runtime import Message
@@ -94,6 +95,12 @@ def log_probs(fn: Any) -> Tensor:
     support = fn.enumerate_support(expand=False)
     values: Tensor = fn.log_prob(support)
     return values.movedim(0, -1)
+
+
+def weighted(weight: Tensor | float) -> AbstractContextManager[object]:
+    """Return a handler in which each datum counts as often as its weight, (N,), says."""
+    handler: AbstractContextManager[object] = poutine.scale(scale=weight)
+    return handler
 
 
 def trace_of(program: Program, *args: Any, **kwargs: Any) -> Trace:

@@ -53,6 +53,10 @@ class Case:
         x = torch.randn(len(self.y), 2, generator=generator)
         return x if self.trials is None else torch.cat([x, self.trials[:, None].to(x)], -1)
 
+    def response(self, n: int) -> Any:
+        """A row's response, as scipy takes it."""
+        return self.y[n].numpy() if self.y.dim() > 1 else float(self.y[n])
+
     def trial(self, n: int) -> float:
         return 0.0 if self.trials is None else float(self.trials[n])
 
@@ -70,6 +74,7 @@ def made(name: str, num_experts: int, num_classes: int = 3, **options: Any) -> L
     known: dict[str, Any] = {
         "num_experts": num_experts,
         "num_classes": num_classes,
+        "num_responses": 2,
         "scale": "per_expert",
     }
     wanted = FAMILIES[name].arguments
@@ -92,7 +97,11 @@ def own_of(name: str, k: int, num_classes: int) -> tuple[dict[str, Any], Own]:
         "beta": ({"log_precision": v}, {"log_precision": bounded}),
     }
     parameters, own = stored.get(name, ({}, {}))
-    if "scale" in FAMILIES[name].in_units:
+    if name == "multivariate_normal":
+        scales = scale * np.array([1.0, 0.5])
+        parameters = {"log_scale": np.log(scales), "coefficients": v}
+        return parameters, {"scale": scales + 1e-4, "coefficients": np.array([v])}
+    if FAMILIES[name].in_units:
         parameters = parameters | {"log_scale": np.log(scale)}
         own = own | {"scale": scale + 1e-4}
     return parameters, own
@@ -112,10 +121,11 @@ def case(name: str, num_experts: int, num_data: int, num_classes: int = 3) -> Ca
         "binomial": (counts % 4).double(),
         "categorical": counts % num_classes,
         "ordinal": counts % num_classes,
+        "multivariate_normal": torch.stack([counts % 5 - 2.0, counts / 3 - 1], -1).double(),
         "gamma": torch.linspace(0.2, 4, num_data, dtype=torch.float64),
         "beta": torch.linspace(0.05, 0.9, num_data, dtype=torch.float64),
     }
-    real = "scale" in FAMILIES[name].in_units
+    real = FAMILIES[name].in_units
     other = torch.linspace(-2, 2, num_data, dtype=torch.float64) if real else counts.double()
     return Case(
         likelihood,
@@ -140,6 +150,12 @@ def skewed(skew: float) -> tuple[float, float, float]:
     c = np.cbrt(2 * largest * np.tanh(skew) / (4 - np.pi))
     delta = np.sqrt(np.pi / 2) * c / np.sqrt(1 + c * c)
     return delta / np.sqrt(1 - delta**2), -c, np.sqrt(1 + c * c)
+
+
+def _multivariate(eta: Any, own: Own) -> Any:
+    matrix = np.array([[1.0, 0.0], [-own["coefficients"][0], 1.0]])
+    factor = np.linalg.inv(matrix) * own["scale"]
+    return stats.multivariate_normal(eta, factor @ factor.T)
 
 
 def _student(eta: Any, own: Own) -> Any:
@@ -173,6 +189,7 @@ def _beta(eta: Any, own: Own) -> Any:
 
 LOG_DENSITIES: dict[str, Callable[[Any, Any, Own, float], Any]] = {
     "normal": lambda eta, y, own, _: stats.norm(eta[0], own["scale"]).logpdf(y),
+    "multivariate_normal": lambda eta, y, own, _: _multivariate(eta, own).logpdf(y),
     "student_t": lambda eta, y, own, _: _student(eta, own).logpdf(y),
     "skew_normal": lambda eta, y, own, _: _skewed(eta, own).logpdf(y),
     "bernoulli": lambda eta, y, *_: stats.bernoulli(expit(eta[0])).logpmf(y),
@@ -187,6 +204,7 @@ LOG_DENSITIES: dict[str, Callable[[Any, Any, Own, float], Any]] = {
 }
 MEANS: dict[str, Callable[[Any, Own, float], Any]] = {
     "normal": lambda eta, *_: eta[0],
+    "multivariate_normal": lambda eta, *_: eta,
     "student_t": lambda eta, own, _: _student(eta, own).mean(),
     "skew_normal": lambda eta, own, _: _skewed(eta, own).mean(),
     "bernoulli": lambda eta, *_: expit(eta[0]),

@@ -36,7 +36,7 @@ def encode(csv: str, family: str, folder: Path, data: str = "", more: str = "") 
     return load(read_spec(folder / "s.yaml"))
 
 
-MISSING = "fill it in, or remove the row"
+MISSING = "fill it in, remove the row, or see data.missing"
 LISTING = "correct it, or list the column under data.categorical"
 COUNTS = "counts are 0, 1, 2, ...; for other numbers set likelihood.family: normal"
 REMOVE = "correct or remove the row"
@@ -79,7 +79,12 @@ BAD = [
     ("x,y\n1,1\n2,-2\n", "poisson", f"a.csv: y: row 3: -2.0 is not a count; {COUNTS}"),
     ("x,y\n1,1\n2,2.5\n", "poisson", f"a.csv: y: row 3: 2.5 is not a count; {COUNTS}"),
     ("x,y\n1,1\n", "normal", "a.csv: 1 training row; a fit needs two or more"),
-    ("y\n1\n2\n", "normal", "s.yaml:1:1: data.predictors: a.csv has no column but the response"),
+    (
+        "y\n1\n2\n",
+        "normal",
+        "s.yaml:1:1: data.predictors: a.csv has no column but the response; "
+        "write [] for a mixture without any",
+    ),
     (
         "x,z\n1,1\n2,2\n",
         "normal",
@@ -328,9 +333,9 @@ def test_an_encoding_survives_json_and_nonsense_does_not() -> None:
         changed("predictors.1.levels", []),
         changed("predictors.1.levels", ["u", "u"]),
         changed("predictors.0.name", "c"),
-        changed("target.labels", ["a", "b"]),
-        changed("target.family", "bernoulli"),
-        changed("target.extra", 1),
+        changed("targets.0.labels", ["a", "b"]),
+        changed("targets.0.families", ["bernoulli"]),
+        changed("targets.0.extra", 1),
     ]:
         with pytest.raises(InputError, match="not a valid encoding") as caught:
             Encoding.from_json(value)
@@ -351,8 +356,7 @@ def test_every_finite_column_is_encoded_finitely(
         encoding = learn(
             rows,
             np.arange(len(column)),
-            response="y",
-            family="normal",
+            responses=[("y", ["normal"], None)],
             predictors=["x"],
             standardise="predictors",
         )

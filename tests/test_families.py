@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 K, N = 3, 8
 expit = scipy.special.expit
 families = pytest.mark.parametrize("family", FAMILIES)
-OFFSETS = [name for name, f in FAMILIES.items() if f.takes_offset]
+OFFSETS = [name for name, f in FAMILIES.items() if f.offset_places]
 
 
 @pytest.fixture(autouse=True)
@@ -68,13 +68,17 @@ def assert_close(found: Any, expected: Any, tolerance: float = 1e-10) -> None:
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
+def test_every_family_of_one_response_is_simulated() -> None:
+    assert set(GENERATE) == {name for name, r in RESPONSES.items() if not r.vector}
+
+
 def test_the_table_without_torch_says_what_the_families_say() -> None:
     assert set(RESPONSES) == set(FAMILIES)
     for name, family in FAMILIES.items():
         response = RESPONSES[name]  # type: ignore[index]  # any name
-        assert (response.link is not None) == family.takes_offset
+        assert response.vector or (response.link is not None) == bool(family.offset_places)
         assert response.trials == ("trials" in family.required)
-        assert response.standardised == ("scale" in family.in_units)
+        assert response.standardised == family.in_units
 
 
 # Densities in the tails
@@ -393,7 +397,7 @@ def test_an_offset_is_added_to_the_linear_predictor(family: str) -> None:
     outputs = model.experts(x[:, :2]).detach()
     eta = torch.cat([outputs[..., :1] + offset[:, None], outputs[..., 1:]], -1).numpy()
     expected = [
-        [example.log_density(eta[k, n], float(example.y[n]), own, example.trial(n))
+        [example.log_density(eta[k, n], example.response(n), own, example.trial(n))
          for n in range(N)]
         for k, own in enumerate(example.own)
     ]  # fmt: skip
@@ -546,7 +550,7 @@ seed: 1
     return parse_spec(text, "s.yaml").spec
 
 
-@families
+@pytest.mark.parametrize("family", GENERATE)
 def test_a_fit_finds_what_the_rows_were_drawn_from(family: str) -> None:
     """Exact enumeration, from the table to predictions on the original scale."""
     table, eta = table_of(family)
@@ -611,7 +615,7 @@ def test_without_its_offset_or_trials_new_rows_are_refused() -> None:
             encode_table(encoding, table, "new")
 
 
-@pytest.mark.parametrize("family", [n for n, f in FAMILIES.items() if "scale" in f.in_units])
+@pytest.mark.parametrize("family", [n for n in OFFSETS if FAMILIES[n].in_units])
 def test_densities_do_not_depend_on_standardising(family: str) -> None:
     """The offset is in the units of the response, and divided by its spread as the response is."""
     table, _ = table_of(family)
@@ -657,12 +661,12 @@ def test_experts_start_at_the_level_of_the_response() -> None:
         text += f"likelihood: {{family: {family}}}\nexperts: {{kind: mlp, hidden: [3]}}\n"
         file = parse_spec(text, "s")
         encoding = from_table(file.spec, columns).encoding
-        assert encoding.target.level == pytest.approx(level, abs=1e-12)
+        assert encoding.target.levels == pytest.approx((level,), abs=1e-12)
         file = parse_spec(text + "priors: {experts: {kind: none}}\n", "s")
         biases = []
         for moved in (0.0, 1.5):
-            target = encoding.target.model_copy(update={"level": moved})
-            at = encoding.model_copy(update={"target": target})
+            target = encoding.target.model_copy(update={"levels": (moved,)})
+            at = encoding.model_copy(update={"targets": (target,)})
             model, _ = build(file.spec, None, at, torch.Generator().manual_seed(0))
             biases.append(dict(model.experts.named_parameters())["bias_1"].detach())
         assert_close((biases[1] - biases[0]).numpy(), np.full((4, 1, 1), 1.5), 1e-6)

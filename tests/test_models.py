@@ -65,7 +65,7 @@ def by_scipy(case: Case, model: MixtureOfExperts, x: Tensor) -> Tensor:
     outputs = model.experts(x[:, :2]).detach().numpy()  # (K, N, P)
     table = [
         [
-            float(case.log_density(outputs[k, n], case.y[n].item(), case.own[k], case.trial(n)))
+            float(case.log_density(outputs[k, n], case.response(n), case.own[k], case.trial(n)))
             for n in range(N)
         ]
         for k in range(K)
@@ -239,7 +239,7 @@ def test_select_with_more_dimensions_of_draws() -> None:
 
 def of_mix(case: Case, mix: Mix, outputs: Tensor, z: Tensor, n: int) -> float:
     """The likelihood at z, (K,), with the mix's formula written out; outputs are (K, N, P)."""
-    eta, y, trials = outputs[:, n].numpy(), case.y[n].item(), case.trial(n)
+    eta, y, trials = outputs[:, n].numpy(), case.response(n), case.trial(n)
     each = torch.tensor([float(case.log_density(eta[k], y, case.own[k], trials)) for k in range(K)])
     if mix == "log_likelihoods":
         return float((z * each).sum())

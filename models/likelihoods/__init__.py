@@ -7,7 +7,12 @@ from pyromoe.models.likelihoods.beta import Beta as Beta
 from pyromoe.models.likelihoods.binomial import Binomial as Binomial
 from pyromoe.models.likelihoods.categorical import Categorical as Categorical
 from pyromoe.models.likelihoods.gamma import Gamma as Gamma
+from pyromoe.models.likelihoods.joint import Joint as Joint
 from pyromoe.models.likelihoods.likelihood import Likelihood as Likelihood
+from pyromoe.models.likelihoods.mixed import Mixed as Mixed, Noise as Noise
+from pyromoe.models.likelihoods.multivariate_normal import (
+    MultivariateNormal as MultivariateNormal,
+)
 from pyromoe.models.likelihoods.negative_binomial import NegativeBinomial as NegativeBinomial
 from pyromoe.models.likelihoods.normal import Normal as Normal
 from pyromoe.models.likelihoods.ordinal import Ordinal as Ordinal
@@ -21,7 +26,7 @@ from pyromoe.models.likelihoods.zero_inflated_poisson import (
 FAMILIES: dict[str, type[Likelihood]] = {
     f.family: f
     for f in (
-        *(Normal, StudentT, SkewNormal),
+        *(Normal, MultivariateNormal, StudentT, SkewNormal),
         *(Bernoulli, Binomial, Categorical, Ordinal),
         *(Poisson, NegativeBinomial, ZeroInflatedPoisson),
         *(Gamma, Beta),

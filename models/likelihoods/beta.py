@@ -20,7 +20,7 @@ from torch.nn.functional import logsigmoid
 from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, bounded, of_experts, stirling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch.types import _size
 
@@ -31,6 +31,7 @@ class Beta(Likelihood):
     """Experts for proportions, a precision phi for each."""
 
     family = "beta"
+    anywhere = 0.5
     arguments = ("num_experts",)
 
     def __init__(self, num_experts: int) -> None:
@@ -55,7 +56,7 @@ class Beta(Likelihood):
         """Return the log odds of y, (N, 1)."""
         return (y.log() - (-y).log1p())[:, None]
 
-    def constants(self) -> dict[str, Tensor]:
+    def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
         """Return phi, as precision."""
         return {"precision": bounded(self.log_precision)[:, 0].exp()}
 

@@ -21,7 +21,7 @@ class Categorical(Likelihood):
 
     family = "categorical"
     arguments = ("num_classes",)
-    takes_offset = False  # the same number for every class changes nothing
+    offset_places = ()  # the same number for every class changes nothing
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ from torch.distributions import constraints
 from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, bounded, of_experts, stirling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch.types import _size
 
@@ -29,6 +29,7 @@ class Gamma(Likelihood):
     """Experts for positive numbers, a shape k for each."""
 
     family = "gamma"
+    anywhere = 1.0
     arguments = ("num_experts",)
 
     def __init__(self, num_experts: int) -> None:
@@ -53,7 +54,7 @@ class Gamma(Likelihood):
         """Return log y, (N, 1)."""
         return y.log()[:, None]
 
-    def constants(self) -> dict[str, Tensor]:
+    def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
         """Return k, as shape."""
         return {"shape": bounded(self.log_shape)[:, 0].exp()}
 

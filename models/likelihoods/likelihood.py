@@ -11,8 +11,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyromoe.models.likelihoods.observed import is_observed
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pyro.distributions import TorchDistribution
 
@@ -31,23 +33,25 @@ LARGE = 10.0
 class Likelihood(PyroModule):
     """p(y | z, x): from the outputs of K networks to a distribution of y.
 
-    The first output is the linear predictor of the location; an offset is added to it.
-
     Attributes:
         family: the name in a spec.
         arguments: what its constructor takes, of num_experts (K), num_classes (C) and scale.
         required: the extras without which it is no distribution.
-        takes_offset: whether a number added to its first output means anything.
-        in_units: those of `constants` that are in the units of the response.
+        anywhere: a response in its support, which stands in for a missing one.
+        places: the outputs that are linear predictors of locations, one for each response.
+        offset_places: those of them to which an offset is added.
+        in_units: whether the locations are in the units of the response.
         outputs: P, how many outputs of an expert it needs.
         encoded: E, the width of `encode`.
     """
 
     family: ClassVar[str]
     arguments: ClassVar[tuple[str, ...]] = ()
-    required: ClassVar[tuple[str, ...]] = ()
-    takes_offset: ClassVar[bool] = True
-    in_units: ClassVar[tuple[str, ...]] = ()
+    required: tuple[str, ...] = ()
+    anywhere: float = 0.0
+    places: tuple[int, ...] = (0,)
+    offset_places: tuple[int, ...] = (0,)
+    in_units: bool = False
     outputs: int = 1
     encoded: int = 1
 
@@ -72,13 +76,29 @@ class Likelihood(PyroModule):
         mean: Tensor = self.distribution(**parameters).mean
         return mean
 
+    def means(self, **parameters: Tensor) -> list[Tensor]:
+        """Return the mean of each response."""
+        return [self.mean(**parameters)]
+
+    def filled(self, y: Tensor) -> Tensor:
+        """Return y with a value in the support in the place of what is missing."""
+        return torch.where(is_observed(y), y, self.anywhere).to(y.dtype)
+
     def encode(self, y: Tensor, extras: Mapping[str, Tensor] = NONE) -> Tensor:
         """Return y, (N,), as the input of a network, (N, E)."""
         return y[:, None]
 
-    def constants(self) -> dict[str, Tensor]:
-        """Return what is learned beside the networks, (K, ...) or (1, ...), for a reader."""
+    def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
+        """Return what is learned beside the networks, (K, ...) or (1, ...), for a reader.
+
+        Args:
+            units: of what one unit of each encoded response is, on the original scale.
+        """
         return {}
+
+    def parts(self) -> list[Likelihood]:
+        """Return a likelihood for each response, where they are independent given z."""
+        return [self]
 
 
 class LocationScale(Likelihood):
@@ -91,7 +111,7 @@ class LocationScale(Likelihood):
     """
 
     arguments = ("num_experts", "scale")
-    in_units = ("scale",)
+    in_units = True
 
     def __init__(self, num_experts: int, scale: Scale = "per_expert") -> None:
         super().__init__()
@@ -111,11 +131,11 @@ class LocationScale(Likelihood):
             "scale": of_experts(self.log_scale.exp() + SMALLEST_SCALE, z).expand_as(loc),
         }
 
-    def constants(self) -> dict[str, Tensor]:
+    def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
         """Return the scale, where it is not predicted."""
         if self.outputs == 2:
             return {}
-        return {"scale": (self.log_scale.exp() + SMALLEST_SCALE)[:, 0]}
+        return {"scale": (self.log_scale.exp() + SMALLEST_SCALE)[:, 0] * units[0]}
 
 
 def of_experts(values: Tensor, z: Tensor | None) -> Tensor:

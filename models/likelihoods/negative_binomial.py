@@ -18,7 +18,7 @@ from torch.distributions import constraints
 from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, of_experts, stirling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch.types import _size
 
@@ -49,7 +49,7 @@ class NegativeBinomial(Likelihood):
         """Return log(1 + y), (N, 1): counts span orders of magnitude."""
         return y.log1p()[:, None]
 
-    def constants(self) -> dict[str, Tensor]:
+    def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
         """Return alpha, as dispersion."""
         return {"dispersion": self.log_dispersion[:, 0].exp()}
 

@@ -20,7 +20,7 @@ from torch.nn.functional import logsigmoid, pad
 from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, of_experts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pyro.distributions import TorchDistribution
 
@@ -65,7 +65,7 @@ class Ordinal(Likelihood):
         classes = torch.arange(self.encoded, device=y.device)
         return (y.long()[:, None] == classes).to(torch.get_default_dtype())
 
-    def constants(self) -> dict[str, Tensor]:
+    def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
         """Return the cutpoints, (K, C - 1)."""
         return {"cutpoints": self._cutpoints()[:, 0]}
 

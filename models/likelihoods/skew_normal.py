@@ -25,7 +25,7 @@ from torch.distributions import constraints
 from pyromoe.models.likelihoods.likelihood import NONE, LocationScale, Scale, of_experts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch.types import _size
 
@@ -61,11 +61,11 @@ class SkewNormal(LocationScale):
         omega = parameters["scale"] * (1 - shift * shift).rsqrt()
         return _SkewNormal(parameters["loc"] - omega * shift, omega, alpha)
 
-    def constants(self) -> dict[str, Tensor]:
+    def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
         """Return the standard deviation as scale, alpha as shape, and the skewness."""
         skew = self.skew[:, 0]
         own = {"shape": shape_of(skew), "skewness": LARGEST_SKEWNESS * skew.tanh()}
-        return super().constants() | own
+        return super().constants(units) | own
 
 
 def shape_of(skew: Tensor) -> Tensor:

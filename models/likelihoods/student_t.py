@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pyromoe.models.likelihoods.likelihood import NONE, LocationScale, Scale, of_experts, stirling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pyro.distributions import TorchDistribution
 
@@ -49,9 +49,9 @@ class StudentT(LocationScale):
         df = SMALLEST_DF + parameters["log_df"].exp()
         return _StudentT(df, parameters["loc"], parameters["scale"])
 
-    def constants(self) -> dict[str, Tensor]:
+    def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
         """Return the scale and nu, as degrees of freedom."""
-        return super().constants() | {"df": SMALLEST_DF + self.log_df[:, 0].exp()}
+        return super().constants(units) | {"df": SMALLEST_DF + self.log_df[:, 0].exp()}
 
 
 class _StudentT(dist.StudentT):  # type: ignore[misc]  # Pyro has no types

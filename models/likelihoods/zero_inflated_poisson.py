@@ -18,7 +18,7 @@ from torch.distributions import constraints
 from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, of_experts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch.types import _size
 
@@ -51,7 +51,7 @@ class ZeroInflatedPoisson(Likelihood):
         """Return log(1 + y), (N, 1): counts span orders of magnitude."""
         return y.log1p()[:, None]
 
-    def constants(self) -> dict[str, Tensor]:
+    def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
         """Return pi, as zero_probability."""
         return {"zero_probability": self.zero_logit[:, 0].sigmoid()}
 

@@ -1,0 +1,183 @@
+r"""Different families in different experts, one of which may be noise.
+
+    y | z = k ~ p_k,    p_k: the family of expert k
+
+Noise is a constant density over the range of the responses that it was fitted to, or over the box
+of their ranges where there are several: an expert for outliers. Banfield and Raftery (1993).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pyro.distributions import TorchDistribution
+
+from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, of_experts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+    from torch.distributions.constraints import Constraint
+    from torch.types import _size
+
+
+class Noise(Likelihood):
+    """A constant density over a box; experts have no say in it.
+
+    Args:
+        low: the smallest of each response, one or R.
+        high: the largest; as many.
+        vector: whether a response is a row of R.
+    """
+
+    family = "noise"
+    outputs = 0
+    places = offset_places = ()
+
+    def __init__(
+        self, low: Sequence[float], high: Sequence[float], *, vector: bool = False
+    ) -> None:
+        super().__init__()
+        self.vector = vector
+        self.register_buffer("low", torch.tensor(low))
+        self.register_buffer("high", torch.tensor(high))
+
+    def parameters_of(
+        self, outputs: Tensor, z: Tensor | None = None, extras: Mapping[str, Tensor] = NONE
+    ) -> dict[str, Tensor]:
+        """Return the bounds, (K, N, R)."""
+        shape = (*outputs.shape[:-1], len(self.low))
+        return {"low": self.low.expand(shape), "high": self.high.expand(shape)}
+
+    def distribution(self, **parameters: Tensor) -> TorchDistribution:
+        """Return the uniform law, with the same density outside of the box."""
+        return _Box(parameters["low"], parameters["high"], vector=self.vector)
+
+    def means(self, **parameters: Tensor) -> list[Tensor]:
+        """Return the middle of each range."""
+        middle = (parameters["low"] + parameters["high"]) / 2
+        return list(middle.unbind(-1))
+
+
+class Mixed(Likelihood):
+    """Experts of several families.
+
+    Args:
+        families: the likelihoods, each with as many experts as use it.
+        of_expert: which of them each of the K experts uses.
+    """
+
+    family = "mixed"
+
+    def __init__(self, families: Sequence[Likelihood], of_expert: Sequence[int]) -> None:
+        super().__init__()
+        self.number = len(families)
+        for f, likelihood in enumerate(families):
+            setattr(self, f"family_{f}", likelihood)
+        self.outputs = max(each.outputs for each in families)
+        learns = [each for each in families if each.places]
+        self.places, self.encoded = learns[0].places, learns[0].encoded
+        self.offset_places, self.anywhere = learns[0].offset_places, learns[0].anywhere
+        within = [sum(g == f for g in of_expert[:k]) for k, f in enumerate(of_expert)]
+        own = [[w if g == f else 0 for g, w in zip(of_expert, within, strict=True)]
+               for f in range(self.number)]  # fmt: skip
+        self.register_buffer("of_expert", torch.tensor(of_expert))
+        self.register_buffer("within", torch.tensor(own))  # (families, K)
+
+    def families(self) -> list[Likelihood]:
+        """Return the likelihood of each family."""
+        return [getattr(self, f"family_{f}") for f in range(self.number)]
+
+    def parameters_of(
+        self, outputs: Tensor, z: Tensor | None = None, extras: Mapping[str, Tensor] = NONE
+    ) -> dict[str, Tensor]:
+        """Return every family's parameters for every expert, and which of them counts."""
+        found: dict[str, Tensor] = {}
+        for f, part in enumerate(self.families()):
+            own = self.within[f]
+            of_each = (own[:, None] if z is None else own[z]).expand(outputs.shape[:-1])
+            given = part.parameters_of(outputs[..., : part.outputs], of_each, extras)
+            found |= {f"{f}.{name}": value for name, value in given.items()}
+        which = of_experts(self.of_expert[:, None], z).expand(outputs.shape[:-1])
+        return found | {"family": which.to(outputs.dtype)}
+
+    def distribution(self, **parameters: Tensor) -> TorchDistribution:
+        """Return the law of each datum in the family of its expert."""
+        laws = [part.distribution(**_own(parameters, f)) for f, part in enumerate(self.families())]
+        return _Cases(laws, parameters["family"])
+
+    def means(self, **parameters: Tensor) -> list[Tensor]:
+        """Return the mean of each response in the family of the expert."""
+        each = [part.means(**_own(parameters, f)) for f, part in enumerate(self.families())]
+        which = parameters["family"]
+        return [
+            sum(torch.where(which == f, m, 0.0) for f, m in enumerate(of_response))  # type: ignore[misc]
+            for of_response in zip(*each, strict=True)
+        ]
+
+    def encode(self, y: Tensor, extras: Mapping[str, Tensor] = NONE) -> Tensor:
+        """Return y as the first family that learns does."""
+        return next(each for each in self.families() if each.places).encode(y, extras)
+
+
+class _Cases(TorchDistribution):
+    """One of several laws for each datum."""
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
+
+    def __init__(self, laws: Sequence[TorchDistribution], which: Tensor) -> None:
+        self.laws, self.which = list(laws), which
+        super().__init__(which.shape, laws[0].event_shape, validate_args=False)
+
+    def expand(self, batch_shape: _size, _instance: object = None) -> _Cases:
+        """Return the same law for more draws."""
+        return _Cases(
+            [law.expand(batch_shape) for law in self.laws], self.which.expand(batch_shape)
+        )
+
+    def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
+        """Draw from each datum's own law."""
+        which = self.which.reshape(self.which.shape + (1,) * self.event_dim)
+        drawn = [law.sample(sample_shape) for law in self.laws]
+        return sum(torch.where(which == f, y, 0.0) for f, y in enumerate(drawn))  # type: ignore[return-value]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log density, nats."""
+        each = [law.log_prob(value) for law in self.laws]
+        return sum(torch.where(self.which == f, each[f], 0.0) for f in range(len(each)))  # type: ignore[return-value]
+
+
+class _Box(TorchDistribution):
+    """The uniform law over a box, its density the same outside."""
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
+
+    def __init__(self, low: Tensor, high: Tensor, *, vector: bool) -> None:
+        self.low, self.high, self.vector = low, high, vector
+        shape = low.shape[-1:] if vector else torch.Size()
+        super().__init__(low.shape[:-1], shape, validate_args=False)
+
+    def expand(self, batch_shape: _size, _instance: object = None) -> _Box:
+        """Return the same law for more draws."""
+        low, high = (t.expand(*batch_shape, t.shape[-1]) for t in (self.low, self.high))
+        return _Box(low, high, vector=self.vector)
+
+    def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
+        """Draw within the box."""
+        u = torch.rand(*sample_shape, *self.low.shape, dtype=self.low.dtype)
+        y = self.low + u * (self.high - self.low)
+        return y if self.vector else y[..., 0]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return minus the log volume of the box in the responses that are there, nats."""
+        log_size = (self.high - self.low).log()
+        if self.vector:
+            return -torch.where(value.isnan(), 0.0, log_size).sum(-1)
+        return (-log_size[..., 0]).expand(torch.broadcast_shapes(value.shape, self.batch_shape))
+
+
+def _own(parameters: Mapping[str, Tensor], f: int) -> dict[str, Tensor]:
+    """Return the parameters of family f."""
+    return {n.partition(".")[2]: v for n, v in parameters.items() if n.startswith(f"{f}.")}
