@@ -21,6 +21,7 @@ README = (ROOT / "README.md").read_text()
 
 
 FAMILIES_PAGE = (ROOT / "docs" / "families.md").read_text()
+ROWS_PAGE = (ROOT / "docs" / "rows.md").read_text()
 
 
 def blocks(language: str, page: str = README) -> list[str]:
@@ -50,8 +51,8 @@ def test_the_readme_spec_is_valid() -> None:
     assert plan.schedules["temperature"].at(1.0) == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("text", blocks("yaml", FAMILIES_PAGE))
-def test_the_specs_of_the_families_are_valid(text: str) -> None:
+@pytest.mark.parametrize("text", blocks("yaml", FAMILIES_PAGE) + blocks("yaml", ROWS_PAGE))
+def test_the_specs_of_the_pages_are_valid(text: str) -> None:
     file = parse_spec(text, "spec.yaml")
     if file.spec.data.dataset is not None:
         load(file)
@@ -66,6 +67,8 @@ def test_every_family_is_documented() -> None:
         assert f"`{name}`" in changes
     (program,) = blocks("python", FAMILIES_PAGE)
     exec(program, {"MixtureOfExperts": MixtureOfExperts, "Binomial": Binomial})
+    (program,) = blocks("python", ROWS_PAGE)
+    exec(program, {})
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)

@@ -425,8 +425,8 @@ def test_rows_with_missing_values_can_be_dropped() -> None:
     ("data: {response: y, group: y}\nlikelihood: {family: normal}\n",
      "s:1:21: data.group: 'y' is the response; name another column"),
     ("data: {response: y, predictors: [x], weights: z}\nlikelihood: {family: normal}\n",
-     "table: z: row 1: 0.0 is not above 0; correct it; a row of weight 0 counts nothing, and can be "
-     "removed"),
+     "table: z: row 1: 0.0 is not above 0; correct it; a row of weight 0 counts nothing, and "
+     "can be removed"),
     ("data: {response: y}\nlikelihood: {family: normal}\nexperts: {kind: mlp, shared: [x]}\n",
      "s:3:22: experts.shared: only linear experts share coefficients; set kind: linear"),
     ("data: {response: y}\nlikelihood: {family: normal}\nexperts: {shared: [u]}\n",

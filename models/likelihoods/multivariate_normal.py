@@ -70,19 +70,20 @@ class MultivariateNormal(Likelihood):
     def parameters_of(
         self, outputs: Tensor, z: Tensor | None = None, extras: Mapping[str, Tensor] = NONE
     ) -> dict[str, Tensor]:
-        """Return loc and s, (K, N, R), and b, (K, N, R (R - 1) / 2); off the corners all mix."""
-        found = {"loc": outputs, "scale": self.log_scale.exp() + SMALLEST_SCALE}
+        """Return loc and s, (K, N, R), and I - b, (K, N, R, R); off the corners all mix."""
+        own = {"scale": self.log_scale.exp() + SMALLEST_SCALE}
         if self.is_full:
-            found["coefficients"] = self.coefficients
-        for name in list(found)[1:]:
-            value = of_experts(found[name], z)
-            found[name] = value.expand(outputs.shape[:-1] + value.shape[-1:])
+            own["matrix"] = self._matrix(self.coefficients)
+        found = {"loc": outputs}
+        for name, values in own.items():
+            value = of_experts(values, z)
+            within = values.shape[2:]
+            found[name] = value.expand(outputs.shape[:-1] + within)
         return found
 
     def distribution(self, **parameters: Tensor) -> TorchDistribution:
         """Return the multivariate normal distribution."""
-        loc, scale = parameters["loc"], parameters["scale"]
-        matrix = self._matrix(parameters["coefficients"]) if self.is_full else None
+        loc, scale, matrix = parameters["loc"], parameters["scale"], parameters.get("matrix")
         return _MultivariateNormal(loc, scale, matrix, incomplete=self.incomplete)
 
     def means(self, **parameters: Tensor) -> list[Tensor]:
