@@ -95,7 +95,9 @@ def assign(fit: Fit, values: Mapping[str, Any], source: str) -> None:
         if name not in known and name != "gate_slope":
             remedy = did_you_mean(name, known) or f"known here: {listed(known)}"
             raise given.error(name, "unknown parameter", remedy)
-    if "expert_intercept" not in known or ("gate_intercept" not in known and fit.tensors_of_gate):
+    if "expert_intercept" not in known or not (
+        "gate_intercept" in known or not list(fit.model.gate.parameters())
+    ):
         what = "only linear experts and gates have parameters in natural units"
         raise InputError(what, file=source, remedy="give the .safetensors of a run's checkpoints")
     _experts(fit, given)
@@ -166,7 +168,8 @@ def _constants(fit: Fit, given: Given) -> None:
         set_to(values)
         found = constants(fit.model, fit.encoding)
         flat = [found[name][1].double().numpy().ravel() for name in named]
-        return (np.concatenate([np.empty(0), *flat]) - goal) / size
+        relative: NDArray[Any] = (np.concatenate([np.empty(0), *flat]) - goal) / size
+        return relative
 
     start = np.concatenate([p.double().numpy().ravel() for p in own])
     found = least_squares(off, start, xtol=1e-15, ftol=1e-15, gtol=1e-15) if named else None

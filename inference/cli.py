@@ -19,6 +19,7 @@ import typer
 
 import pyromoe
 from pyromoe.inference import commands, terminal
+from pyromoe.inference.coefficients_command import coefficients, evaluate
 from pyromoe.inference.gradients_command import gradients
 from pyromoe.inference.options import Settings, SpecPath  # noqa: TC001  # typer reads them
 
@@ -58,7 +59,15 @@ def check(spec: SpecPath, set_: Settings = None) -> None:
     )
 
 
-for heavy in (commands.fit, commands.compare, gradients, commands.predict, commands.inspect):
+for heavy in (
+    commands.fit,
+    commands.compare,
+    gradients,
+    commands.predict,
+    commands.inspect,
+    coefficients,
+    evaluate,
+):
     app.command()(heavy)
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pyromoe.models import MixtureOfExperts
     from pyromoe.models.encoding import Encoding
 
+DIMENSIONS = {"covariance": ("expert", "response", "response_2")}
+"""Of what families learn beside the networks; of others see `constants`."""
 Named = dict[str, tuple[tuple[str, ...], Tensor]]
 """By name: the names of the dimensions, and the values."""
 
@@ -35,9 +37,7 @@ class Natural(nn.Module):
         encoding: what one unit of a column is.
     """
 
-    def __init__(
-        self, model: MixtureOfExperts, guide: WeightedGuide, encoding: Encoding
-    ) -> None:
+    def __init__(self, model: MixtureOfExperts, guide: WeightedGuide, encoding: Encoding) -> None:
         super().__init__()
         self.model, self.guide = model, guide
         self.encoding = encoding
@@ -47,7 +47,7 @@ class Natural(nn.Module):
         model, weights = self.model, self.guide.weights.values()
         found: Named = {}
         if model.experts.depth == 1:
-            ((slope, bias),) = run_given(model.experts.layers, weights)
+            ((slope, bias),) = run_given(model.layers, weights)
             slope, intercept = in_units(self.encoding, model.expert_columns, slope, bias[:, 0])
             for place, target in zip(model.likelihood.places, self.encoding.targets, strict=True):
                 of_place = torch.zeros(slope.shape[-1], dtype=slope.dtype)
@@ -62,7 +62,7 @@ class Natural(nn.Module):
         return found | constants(model, self.encoding)
 
     def _of_gate(self, weights: dict[str, Tensor]) -> Named:
-        named = {n: p for n, p in self.model.gate.named_parameters()}
+        named: dict[str, Tensor] = dict(self.model.gate.named_parameters())
         named |= {n.removeprefix("gate."): v for n, v in weights.items() if n.startswith("gate.")}
         given = {name: (dims, v) for name, dims, v in self.model.gate.coefficients(named)}
         if "gate_intercept" not in given:
@@ -113,10 +113,6 @@ def constants(model: MixtureOfExperts, encoding: Encoding) -> Named:
             dims = DIMENSIONS.get(name, ("expert", f"between{of}"))
             found[name + of] = dims[: value.dim()], value
     return found
-
-
-DIMENSIONS = {"covariance": ("expert", "response", "response_2")}
-"""Of what families learn beside the networks; of others see above."""
 
 
 def to_json(named: Named, names: dict[str, list[str]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import xarray as xr
 
 import pyromoe
 from pyromoe.guides import Seeded
+from pyromoe.inference.natural import constants
 from pyromoe.inference.result import to_tensors
 from pyromoe.models.blend import select
 from pyromoe.models.groups import NOTHING
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 Variable = tuple[tuple[str, ...], Any]
 DRAWS = ("chain", "draw")
-DIMENSIONS = {"covariance": ("expert", "response", "response_2")}
-"""Of what families learn beside the networks; of others see below."""
 
 
 def to_arviz(fit: Fit) -> Any:
@@ -116,7 +115,7 @@ def _coefficients(fit: Fit) -> list[tuple[str, tuple[str, ...], Tensor]]:
     tensors = fit.tensors()
     many = model.likelihood.outputs > 1
     if model.experts.depth == 1:
-        ((slope, bias),) = run_given(model.experts.layers, tensors)
+        ((slope, bias),) = run_given(model.layers, fit.weights)
         intercept = bias[:, 0]
         last = (("class" if fit.encoding.num_classes else "output"),) if many else ()
         slope, intercept = (t if many else t[..., 0] for t in (slope, intercept))
@@ -125,15 +124,8 @@ def _coefficients(fit: Fit) -> list[tuple[str, tuple[str, ...], Tensor]]:
     if model.gate.depth == 1:
         found += [("gate_slope", ("expert", "gate_predictor"), tensors["gate.weight_0"][0].T)]
         found += [("gate_intercept", ("expert",), tensors["gate.bias_0"][0, 0])]
-    parts, targets = model.likelihood.parts(), fit.encoding.targets
-    for r, part in enumerate(parts):
-        own = targets if len(parts) == 1 else targets[r : r + 1]
-        for name, value in part.constants([target.sd for target in own]).items():
-            value = value.detach().expand(model.num_experts, *value.shape[1:])
-            of = "" if len(parts) == 1 else f"({targets[r].name})"
-            dims = DIMENSIONS.get(name, ("expert", f"between{of}"))
-            found += [(name + of, dims[: value.dim()], value)]
-    return found
+    named = constants(model, fit.encoding)
+    return found + [(name, dims, value.detach()) for name, (dims, value) in named.items()]
 
 
 def _predictive(fit: Fit, x: Tensor, draws: int, noise: Seeded) -> NDArray[Any]:
@@ -177,14 +169,14 @@ def _coordinates(fit: Fit, rows: int, draws: int) -> dict[str, Any]:
         "expert_predictor": columns[fit.model.expert_columns],
         "gate_predictor": columns[fit.model.gate_columns],
         "class": np.array(fit.encoding.target.labels, dtype=object),
-        "output": np.array(_outputs(fit), dtype=object),
+        "output": np.array(output_names(fit), dtype=object),
         "between": np.array(_between(fit.encoding.target.labels), dtype=object),
         "response": names,
         "response_2": names,
     }
 
 
-def _outputs(fit: Fit) -> list[str]:
+def output_names(fit: Fit) -> list[str]:
     """Return a name for each output of an expert."""
     targets, parts = fit.encoding.targets, fit.model.likelihood.parts()
     if len(parts) < len(targets):

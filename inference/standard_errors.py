@@ -6,8 +6,8 @@ r"""Standard errors of the parameters of a fit of maximum likelihood.
 
 The information is the observed one (Efron and Hinkley, 1978); the sandwich holds where the model is
 not the truth (Huber, 1967; White, 1982). A direction without information, along which a hard gate
-diverges for instance, has an infinite standard error; those in which nothing natural changes, as when
-all logits move together, are left out.
+diverges for instance, has an infinite standard error; those in which nothing natural changes, as
+when all logits move together, are left out.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import secrets
@@ -18,6 +19,7 @@ from safetensors.torch import load as load_tensors, save as save_tensors
 from pyromoe.inference.build import build
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.result import Fit
+from pyromoe.models.data import load
 from pyromoe.models.encoding import Encoding
 from pyromoe.models.errors import InputError
 from pyromoe.models.spec_file import read_spec, to_yaml
@@ -74,6 +76,22 @@ def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def write_new(path: Path, value: object, *, overwrite: bool = False) -> None:
+    """Write JSON to a file of its own, whole or not at all.
+
+    Raises:
+        InputError: for a file that exists and is not to be overwritten.
+    """
+    if path.exists() and not overwrite:
+        raise InputError("exists already", file=str(path), remedy="add --overwrite to replace it")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        write_json(temporary, value)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV, with the union of their columns."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -119,13 +137,34 @@ def load_fit(folder: Path) -> Fit:
     encoding = Encoding.from_json(read_json(folder / "checkpoints" / "encoding.json"))
     model, guide = build(plan.spec, plan.latent, encoding, torch.Generator().manual_seed(0))
     fit = Fit(plan.spec, encoding, model, guide, read_json(folder / "metrics.json"))
-    path = folder / "checkpoints" / "parameters.safetensors"
+    restore(fit, folder / "checkpoints" / "parameters.safetensors")
+    return fit
+
+
+def with_data(fit: Fit, folder: Path) -> Fit:
+    """Return a fit that was read from its directory with its data, encoded as they were.
+
+    Raises:
+        InputError: where the data cannot be read any more.
+    """
+    data = load(read_spec(folder / "spec.yaml"))
+    if data.encoding != fit.encoding:
+        what = "the data are no longer those that were fitted"
+        raise InputError(what, file=data.source, remedy="fit again")
+    return dataclasses.replace(fit, data=data)
+
+
+def restore(fit: Fit, path: Path) -> None:
+    """Set every fitted tensor to what a .safetensors file holds.
+
+    Raises:
+        InputError: where a tensor is missing, or is not of the shape that the spec says.
+    """
     try:
         stored = load_tensors(path.read_bytes())
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot be read ({error})", file=str(path)) from None
     _restore(fit.tensors(), stored, path)
-    return fit
 
 
 def read_json(path: Path) -> Any:

@@ -142,6 +142,11 @@ class MixtureOfExperts(PyroModule):
         """Return log p(z = k | x), (N, K), and the experts' parameters, (K, N, ...), at x."""
         return self.gate_logits(x).log_softmax(-1), self.expert_parameters(x)
 
+    @pyro_method
+    def layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Return weight, (K, in, out), and bias, (K, 1, out), of every layer of the experts."""
+        return self.experts.layers()
+
     @property
     def num_features(self) -> int:
         """The width of `features`."""

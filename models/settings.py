@@ -47,7 +47,7 @@ Columns = Annotated[
 Responses = Annotated[
     Annotated[Name, Tag("column")]
     | Annotated[list[Name], Field(min_length=1), Distinct, Tag("other")],
-    word_or("column"),
+    Discriminator(lambda value: "other" if isinstance(value, list) else "column"),
 ]
 Trials = Annotated[
     Annotated[Name, Tag("column")] | Annotated[int, Field(ge=1, le=2**24), Tag("other")],

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from pyromoe.models.data_settings import Data, Missing, Split
 from pyromoe.models.family_settings import (
     Bernoulli,
     Beta,
@@ -28,16 +29,7 @@ from pyromoe.models.family_settings import (
     ZeroInflatedPoisson,
 )
 from pyromoe.models.fit_settings import Compare, Fit, Guide, Output, Treatment
-from pyromoe.models.model_settings import (
-    Data,
-    ExpertPrior,
-    Experts,
-    Gate,
-    Missing,
-    Prior,
-    Priors,
-    Split,
-)
+from pyromoe.models.model_settings import ExpertPrior, Experts, Gate, Prior, Priors
 from pyromoe.models.responses import RESPONSES, Family, families
 from pyromoe.models.settings import Name, Section, problem
 

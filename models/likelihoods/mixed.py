@@ -8,6 +8,7 @@ of their ranges where there are several: an expert for outliers. Banfield and Ra
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -79,6 +80,7 @@ class Mixed(Likelihood):
         self.outputs = max(each.outputs for each in families)
         learns = [each for each in families if each.places]
         self.places, self.encoded = learns[0].places, learns[0].encoded
+        self.in_units = all(each.in_units for each in learns)
         self.offset_places, self.anywhere = learns[0].offset_places, learns[0].anywhere
         within = [sum(g == f for g in of_expert[:k]) for k, f in enumerate(of_expert)]
         own = [[w if g == f else 0 for g, w in zip(of_expert, within, strict=True)]
@@ -116,6 +118,18 @@ class Mixed(Likelihood):
             sum(torch.where(which == f, m, 0.0) for f, m in enumerate(of_response))  # type: ignore[misc]
             for of_response in zip(*each, strict=True)
         ]
+
+    def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
+        """Return what each expert has, (K, ...); NaN where its family has no such thing."""
+        found: dict[str, Tensor] = {}
+        for f, part in enumerate(self.families()):
+            own = self.of_expert == f
+            for name, value in part.constants(units).items():
+                of_each = value[self.within[f] if len(value) > 1 else torch.zeros_like(own).long()]
+                shape = (-1, *(1,) * (of_each.dim() - 1))
+                before = found.get(name, torch.full_like(of_each, math.nan))
+                found[name] = torch.where(own.reshape(shape), of_each, before)
+        return found
 
     def encode(self, y: Tensor, extras: Mapping[str, Tensor] = NONE) -> Tensor:
         """Return y as the first family that learns does."""

@@ -1,0 +1,119 @@
+"""The commands that show parameters in natural units, and evaluate given ones."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  # typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from pyromoe.inference import terminal
+from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annotations
+    Overwrite,
+    RunPath,
+    Settings,
+    SpecPath,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyromoe.inference.natural import Named
+    from pyromoe.inference.result import Fit
+
+
+def coefficients(
+    run: RunPath,
+    errors: Annotated[
+        Literal["information", "sandwich", "bootstrap", "none"],
+        typer.Option(help="How standard errors are estimated."),
+    ] = "information",
+    draws: Annotated[int, typer.Option(min=2, help="Samples of the bootstrap.")] = 100,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write them as JSON, too.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show the parameters of a run in the units of its table, with standard errors.
+
+    Linear experts and gates have slopes and intercepts; the gate's are those of each expert less
+    those of the first one. `pyromoe evaluate SPEC --parameters FILE` takes what --out writes.
+    """
+    from pyromoe.inference.bootstrap import bootstrap
+
+    from pyromoe.inference.natural import Natural, to_json
+    from pyromoe.inference.standard_errors import standard_errors
+    from pyromoe.inference.store import load_fit, with_data, write_new
+
+    fit = with_data(load_fit(run), run)
+    named = Natural(fit.model, fit.guide, fit.encoding)()
+    found: Named = {}
+    if errors == "bootstrap":
+        with terminal.progress() as report:
+            found = bootstrap(fit, draws, report)
+    elif errors != "none":
+        found = standard_errors(fit, errors)
+    rows = list(_rows(fit, named, found))
+    columns = ["parameter", "of", "expert", "value", *(["standard error"] if found else [])]
+    terminal.table(columns, [row[: len(columns)] for row in rows])
+    if out is not None:
+        write_new(out, to_json(named, _names(fit)), overwrite=overwrite)
+        terminal.out.print(f"written to {out}", markup=False)
+
+
+def evaluate(
+    spec: SpecPath,
+    parameters: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="JSON as `pyromoe coefficients RUN --out FILE` writes it, or the "
+            "parameters.safetensors of a run.",
+        ),
+    ],
+    set_: Settings = None,
+) -> None:
+    """Say log p(y | x) of a spec's data at given parameters, for audits against other software.
+
+    In JSON, parameters are in the units of the table, a number for each expert:
+    {"expert_intercept": [1, 2], "expert_slope": {"income": [0.5, 0.6]}, "scale": [0.6, 1.4],
+    "gate_intercept": [0, -1], "gate_slope": {"income": [0, 0.01]}}.
+    """
+    from pyromoe.inference.evaluated import evaluated
+    from pyromoe.models.spec_file import read_spec
+
+    file = read_spec(spec, set_ or ())
+    for line in evaluated(file, parameters):
+        terminal.out.print(line, markup=False)
+
+
+def _names(fit: Fit) -> dict[str, list[str]]:
+    """Return the names of the entries of each dimension."""
+    from pyromoe.inference.posterior import output_names
+
+    columns = fit.encoding.columns
+    responses = [target.name for target in fit.encoding.targets]
+    return {
+        "expert_predictor": [columns[c] for c in fit.model.expert_columns],
+        "gate_predictor": [columns[c] for c in fit.model.gate_columns],
+        "output": output_names(fit),
+        "response": responses,
+        "response_2": responses,
+    }
+
+
+def _rows(fit: Fit, named: Named, errors: Named) -> Iterator[list[Any]]:
+    """Yield a row for every number: name, what of, expert, value, standard error."""
+    import numpy as np
+
+    names = _names(fit)
+    for name, (dims, values) in named.items():
+        array = values.detach().double().numpy()
+        off = errors[name][1].detach().numpy() if name in errors else None
+        for place in np.ndindex(*array.shape):
+            of = [
+                names[d][i] if d in names else str(i + 1)
+                for d, i in zip(dims[1:], place[1:], strict=True)
+            ]
+            error = [] if off is None else [f"{off[place]:.4g}"]
+            yield [name, " ".join(of), place[0], f"{array[place]:.6g}", *error]

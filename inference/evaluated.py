@@ -1,0 +1,63 @@
+"""log p(y | x) of data at parameters that were found elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pyromoe.inference.assign import assign
+from pyromoe.inference.build import build
+from pyromoe.inference.plan import make_plan
+from pyromoe.inference.result import Fit, to_tensors
+from pyromoe.inference.store import read_json, restore
+from pyromoe.models.data import load
+from pyromoe.models.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pyromoe.models.spec_file import SpecFile
+
+
+def evaluated(file: SpecFile, parameters: Path) -> Iterator[str]:
+    """Say in lines log p(y | x) of a spec's data at the parameters in a file, all in float64.
+
+    Raises:
+        InputError: for a mistake in the spec, its data or the parameters.
+    """
+    tensors = parameters.suffix == ".safetensors"
+    fit_ = file.spec.fit.model_copy(
+        update={"precision": file.spec.fit.precision if tensors else "float64"}
+    )
+    update: dict[str, Any] = {"fit": fit_}
+    if not tensors:
+        priors = file.spec.priors
+        none = {"kind": "none", "scale": None}
+        update["priors"] = priors.model_copy(
+            update={
+                "experts": priors.experts.model_copy(update=none),
+                "gate": priors.gate.model_copy(update=none),
+            }
+        )
+    file = dataclasses.replace(file, spec=file.spec.model_copy(update=update))
+    plan, data = make_plan(file), load(file)
+    model, guide = build(plan.spec, plan.latent, data.encoding, torch.Generator().manual_seed(0))
+    fit = Fit(plan.spec, data.encoding, model, guide, data=data)
+    if tensors:
+        restore(fit, parameters)
+    else:
+        values = read_json(parameters)
+        if not isinstance(values, dict):
+            raise InputError("must be an object of parameters", file=str(parameters))
+        assign(fit, values, str(parameters))
+    for label, part in (("training", data.train), ("test", data.test)):
+        x, y = to_tensors(part, plan.spec)
+        if not len(x):
+            continue
+        total = float((fit.log_likelihood(x, y).double() * model.weight(x)).sum())
+        rows = int((part.rows >= 0).sum())
+        each = f"{total / rows:.10g} nats a row"
+        yield f"log p(y|x) of the {rows} {label} rows: {total:.10g} nats, {each}"
