@@ -13,13 +13,15 @@ import torch
 from pyro.nn import PyroModule, pyro_method
 
 from pyromoe.models.blend import Blend, Mix, select
+from pyromoe.models.gates import Linear
 from pyromoe.models.networks import Networks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
+    from pyromoe.models.gates import Gate
     from pyromoe.models.likelihoods import Likelihood
 
 
@@ -37,8 +39,9 @@ class MixtureOfExperts(PyroModule):
         likelihood: the family of the response.
         num_experts: K.
         expert_hidden: widths of the experts' hidden layers; linear experts where it is empty.
-        gate_hidden: the same for the gate.
-        activation: of experts and gate; see `pyromoe.models.networks.ACTIVATIONS`.
+        gate: makes the gate from the number of its predictors, K and the generator: a class of
+            `pyromoe.models.gates`, its options given by `functools.partial`.
+        activation: of the experts; see `pyromoe.models.networks.ACTIVATIONS`.
         expert_columns: which of the D predictors the experts see; all where it is None.
         gate_columns: the same for the gate; an empty list makes a constant gate.
         extras: what the columns of x after the D predictors are, in order: values of the rows that
@@ -55,8 +58,8 @@ class MixtureOfExperts(PyroModule):
         num_experts: int = 4,
         *,
         expert_hidden: Sequence[int] = (),
-        gate_hidden: Sequence[int] = (),
-        activation: str | tuple[str, str] = "relu",
+        gate: Callable[[int, int, torch.Generator | None], Gate] = Linear,
+        activation: str = "relu",
         expert_columns: Sequence[int] | None = None,
         gate_columns: Sequence[int] | None = None,
         extras: Sequence[str] = (),
@@ -70,16 +73,14 @@ class MixtureOfExperts(PyroModule):
         self.extras = _places(likelihood, extras, num_predictors)
         self.expert_columns = list(both if expert_columns is None else expert_columns)
         self.gate_columns = list(both if gate_columns is None else gate_columns)
-        of_experts, of_gate = (activation,) * 2 if isinstance(activation, str) else activation
         sizes = [len(self.expert_columns), *expert_hidden, likelihood.outputs]
-        self.experts = Networks(num_experts, sizes, of_experts, generator)
-        sizes = [len(self.gate_columns), *gate_hidden, num_experts]
-        self.gate = Networks(1, sizes, of_gate, generator)
+        self.experts = Networks(num_experts, sizes, activation, generator)
+        self.gate = gate(len(self.gate_columns), num_experts, generator)
         self.likelihood = likelihood
 
     def gate_logits(self, x: Tensor) -> Tensor:
         """Return the unnormalised log p(z = k | x), (N, K), at x, (N, D)."""
-        logits: Tensor = self.gate(_columns(x, self.gate_columns))[0]
+        logits: Tensor = self.gate(_columns(x, self.gate_columns))
         return logits
 
     def expert_parameters(self, x: Tensor) -> dict[str, Tensor]:
@@ -101,6 +102,9 @@ class MixtureOfExperts(PyroModule):
             prior = dist.Categorical(logits=logits)
             z = pyro.sample("z", prior, infer={"enumerate": "parallel"})
             drawn: Tensor = pyro.sample("y", self._response(x, z, layers), obs=y)
+        of_gate = self.gate.log_factor(_columns(x, self.gate_columns), size or len(x))
+        if of_gate is not None:
+            pyro.factor("gate_factor", of_gate)
         return drawn
 
     @pyro_method

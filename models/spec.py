@@ -5,6 +5,7 @@ Reading a file into a `Spec`, with positions for the messages, is `pyromoe.model
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -25,7 +26,16 @@ from pyromoe.models.family_settings import (
     ZeroInflatedPoisson,
 )
 from pyromoe.models.fit_settings import Compare, Fit, Guide, Output, Treatment
-from pyromoe.models.model_settings import Data, ExpertPrior, Experts, Gate, Prior, Priors, Split
+from pyromoe.models.gate_settings import (
+    CosineGate,
+    EqualGate,
+    Gate,
+    NetworkGate,
+    StickBreakingGate,
+    TopKGate,
+    linear_if_unsaid,
+)
+from pyromoe.models.model_settings import Data, ExpertPrior, Experts, Prior, Priors, Split
 from pyromoe.models.responses import RESPONSES, families
 from pyromoe.models.settings import Name, Section, problem
 
@@ -35,7 +45,9 @@ __all__ = [
     "Binomial",
     "Categorical",
     "Compare",
+    "CosineGate",
     "Data",
+    "EqualGate",
     "ExpertPrior",
     "Experts",
     "Fit",
@@ -44,6 +56,7 @@ __all__ = [
     "Guide",
     "Likelihood",
     "NegativeBinomial",
+    "NetworkGate",
     "Normal",
     "Ordinal",
     "Output",
@@ -53,7 +66,9 @@ __all__ = [
     "SkewNormal",
     "Spec",
     "Split",
+    "StickBreakingGate",
     "StudentT",
+    "TopKGate",
     "Treatment",
     "ZeroInflatedPoisson",
 ]
@@ -72,7 +87,11 @@ class Spec(Section):
         Likelihood, Field(discriminator="family", description="Distribution of the response.")
     ]
     experts: Annotated[Experts, Field(description="The experts.")] = Experts()
-    gate: Annotated[Gate, Field(description="The gate.")] = Gate()
+    gate: Annotated[
+        Gate,
+        Field(discriminator="kind", description="The gate."),
+        BeforeValidator(linear_if_unsaid),
+    ] = NetworkGate()
     priors: Annotated[Priors, Field(description="Priors on the weights.")] = Priors()
     objective: Annotated[
         Literal["marginal", "jensen", "elbo", "iwae"] | None,
@@ -107,6 +126,19 @@ class Spec(Section):
             remedy = "name a column, or write a number, such as trials: 10"
             what = f"required for family {family}, but missing"
             raise problem(what, remedy, at=("data", "trials"))
+        return self
+
+    @model_validator(mode="after")
+    def _check_gate(self) -> Spec:
+        gate, number = self.gate, self.experts.number
+        levels = gate.levels if isinstance(gate, NetworkGate) else None
+        if levels is not None and math.prod(levels) != number:
+            what = f"{' x '.join(map(str, levels))} leaves are not the {number} experts"
+            remedy = f"set experts.number: {math.prod(levels)}, or other levels"
+            raise problem(what, remedy, at=("gate", "levels"))
+        if isinstance(gate, TopKGate) and gate.active > number:
+            what, remedy = f"{gate.active} of {number} experts", f"write at most {number}"
+            raise problem(what, remedy, at=("gate", "active"))
         return self
 
     @model_validator(mode="after")

@@ -117,6 +117,9 @@ def _problem(detail: ErrorDetails, tree: object) -> _Problem:
         remedy = EXAMPLES.get(dotted(path), "add it")
         return _Problem(kind, path, "required, but missing", remedy)
     must = MUST[kind].format_map(_bounds(context)) if kind in MUST else detail["msg"]
+    if kind == "model_attributes_type" and isinstance(value, str):
+        tag = "kind" if path[-1:] == ("gate",) else "family"
+        return _Problem(kind, path, must + _not(kind, value), f"write {{{tag}: {_plain(value)}}}")
     return _Problem(kind, path, must + _not(kind, value), _remedy(kind, value))
 
 
@@ -141,9 +144,14 @@ def _known_settings(location: tuple[int | str, ...]) -> list[str]:
         if isinstance(node, type) and issubclass(node, BaseModel):
             node = node.model_fields[str(part)].annotation
         else:
-            families = {get_args(m.model_fields["family"].annotation)[0]: m for m in get_args(node)}
-            node = families[part]
+            node = next(m for m in get_args(node) if part in _tags(m))
     return list(node.model_fields)
+
+
+def _tags(model: type[BaseModel]) -> tuple[object, ...]:
+    """Return the words that choose a model among others."""
+    field = next(n for n in ("family", "kind") if n in model.model_fields)
+    return get_args(model.model_fields[field].annotation)
 
 
 def _unknown_setting(path: FieldPath, known: list[str]) -> _Problem:
@@ -200,6 +208,4 @@ def _remedy(kind: str, value: object) -> str:
         return f'write "{quoted(value)}", with the quotes'
     if kind == "list_type" and isinstance(value, (str, int, float)):
         return f"write [{_plain(value)}]"
-    if kind == "model_attributes_type" and isinstance(value, str):
-        return f"write {{family: {_plain(value)}}}"
     return ""
