@@ -97,14 +97,14 @@ class MixtureOfExperts(PyroModule):
                 plate then scales the batch up.
         """
         logits = self.gate_logits(x)
+        of_gate = self.gate.log_factor(_columns(x, self.gate_columns), size or len(x))
+        if of_gate is not None:
+            pyro.factor("gate_factor", of_gate)
         layers = self.experts.layers()  # sites of their own, outside of the plate
         with pyro.plate("data", size or len(x), subsample=x if size else None, dim=-1):
             prior = dist.Categorical(logits=logits)
             z = pyro.sample("z", prior, infer={"enumerate": "parallel"})
             drawn: Tensor = pyro.sample("y", self._response(x, z, layers), obs=y)
-        of_gate = self.gate.log_factor(_columns(x, self.gate_columns), size or len(x))
-        if of_gate is not None:
-            pyro.factor("gate_factor", of_gate)
         return drawn
 
     @pyro_method

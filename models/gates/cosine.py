@@ -19,7 +19,7 @@ from pyromoe.models.gates.gate import Gate
 from pyromoe.models.networks import Networks
 
 LARGEST = 100.0
-FIRST = 5.0
+FIRST_LOGIT = math.log(5 / 95)
 
 
 class Cosine(Gate):
@@ -44,7 +44,7 @@ class Cosine(Gate):
         self.projection = Networks(1, [inputs, dimensions], generator=generator)
         value = torch.empty(num_experts, dimensions).normal_(generator=generator)
         self.directions = nn.Parameter(value)
-        self.scale_logit = nn.Parameter(torch.tensor(math.log(FIRST / (LARGEST - FIRST))))
+        self.scale_logit = nn.Parameter(torch.tensor(FIRST_LOGIT))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return s times the cosines, (N, K)."""
@@ -58,6 +58,6 @@ class Cosine(Gate):
         Lengths of projection and directions change nothing, and a prior on them would only shrink
         them to where the gradient is noise: directions are uniform.
         """
-        first = self.scale_logit.detach().clone()
+        first = torch.full_like(self.scale_logit, FIRST_LOGIT)
         del self.scale_logit
         setattr(self, "scale_logit", PyroSample(dist.Normal(first, scale)))  # noqa: B010
