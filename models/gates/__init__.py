@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pyromoe.models.gates.constant import Constant as Constant
 from pyromoe.models.gates.cosine import Cosine as Cosine
 from pyromoe.models.gates.equal import Equal as Equal
@@ -12,7 +14,10 @@ from pyromoe.models.gates.mlp import Mlp as Mlp
 from pyromoe.models.gates.stick_breaking import StickBreaking as StickBreaking
 from pyromoe.models.gates.top_k import TopK as TopK
 
-GATES: dict[str, type[Gate]] = {
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GATES: dict[str, Callable[..., Gate]] = {
     "equal": Equal,
     "constant": Constant,
     "linear": Linear,
