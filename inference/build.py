@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pyromoe.guides import AmortisedGuide, PointGuide, PosteriorGuide, PriorGuide, WeightedGuide
 from pyromoe.models import MixtureOfExperts
+from pyromoe.models.gates import GATES
 from pyromoe.models.likelihoods import FAMILIES, Joint, Likelihood, Mixed as MixedLikelihood, Noise
 from pyromoe.models.spec import Mixed, MultivariateNormal
 
@@ -38,8 +40,8 @@ def build(
         likelihood(spec, encoding),
         experts.number,
         expert_hidden=experts.hidden,
-        gate_hidden=gate.hidden,
-        activation=(experts.activation, gate.activation),
+        gate=partial(GATES[gate.form], **gate.options),
+        activation=experts.activation,
         expert_columns=encoding.indices(experts.predictors),
         gate_columns=() if constant else encoding.indices(gate.predictors),
         expert_shared=encoding.indices(experts.shared),
@@ -58,10 +60,11 @@ def build(
     points: dict[str, torch.Tensor] = {}
     for name, prior in (("experts", spec.priors.experts), ("gate", spec.priors.gate)):
         if prior.scale is not None:
-            networks = getattr(model, name)
-            start = {f"{name}.{n}": p.detach().clone() for n, p in networks.named_parameters()}
-            points.update(start)
-            networks.place_prior(prior.scale)
+            part = getattr(model, name)
+            start = {n: p.detach().clone() for n, p in part.named_parameters()}
+            part.place_prior(prior.scale)
+            left = dict(part.named_parameters())  # what has no prior
+            points |= {f"{name}.{n}": value for n, value in start.items() if n not in left}
     return model, WeightedGuide(PointGuide(points), of_latent)
 
 

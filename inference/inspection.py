@@ -74,12 +74,27 @@ def bar(share: float) -> str:
     return ("#" * round(BAR * share)).ljust(BAR)
 
 
+def pruned_below(number: int) -> float:
+    """Return the share of the rows below which one of K experts counts as pruned.
+
+    1%, or a tenth of an equal share where there are many experts.
+
+    >>> pruned_below(8)
+    0.01
+    """
+    return min(0.01, 0.1 / number)
+
+
 def _print_experts(r: np.ndarray[Any, Any]) -> None:
-    owner = np.bincount(r.argmax(-1), minlength=r.shape[-1])
+    number, shares = r.shape[-1], r.mean(0)
+    owner, pruned = np.bincount(r.argmax(-1), minlength=number), shares < pruned_below(number)
     terminal.out.print("\nexperts, by their share of the training rows")
-    for k in np.argsort(-r.mean(0)):
-        share = float(r[:, k].mean())
-        terminal.out.print(f"{k:>4}  {bar(share)} {share:6.1%}  leads in {owner[k]} rows")
+    for k in np.argsort(-shares):
+        end = "pruned" if pruned[k] else f"leads in {owner[k]} rows"
+        terminal.out.print(f"{k:>4}  {bar(float(shares[k]))} {shares[k]:6.1%}  {end}")
+    if pruned.any():
+        text = f"{number - pruned.sum()} of {number} experts remain"
+        terminal.out.print(f"{text}; pruned: those below {pruned_below(number):.2g} of the rows")
 
 
 def _print_rows(r: np.ndarray[Any, Any], row: np.ndarray[Any, Any], rows: int) -> None:

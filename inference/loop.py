@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pyromoe.inference.evaluation import Evaluation
-from pyromoe.inference.result import log_jacobian, to_tensors
+from pyromoe.inference.result import CHUNK, log_jacobian, to_tensors
 from pyromoe.inference.step import Step
 from pyromoe.models import log_joint
 
@@ -143,10 +143,11 @@ class Loop:
             self.report(self.done(), f"epoch {epoch}, {what} {best:.4f} nats a datum")
 
     def log_prior(self, restart: Restart) -> float:
-        """Return the log prior of a restart's weights, nats."""
-        weights = restart.guide.weights.values()
+        """Return the log prior of a restart's weights and what its gate adds to it, nats."""
+        weights, rows = restart.guide.weights.values(), slice(CHUNK)
         with torch.no_grad():
-            joint = log_joint(restart.model, self.x[:1], self.y[:1], weights=weights)
+            x, y = self.x[rows], self.y[rows]
+            joint = log_joint(restart.model, x, y, len(self.x), weights=weights)
             return float(joint.log_prior_of_weights)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -38,9 +38,7 @@ class Parts:
             "experts": [t for n, t in named.items() if not n.startswith("gate.")],
         }
         self.tensors = {part: tensors for part, tensors in parts.items() if tensors}
-        weights = guide.weights.values()
-        prior = log_joint(model, x[:1], y[:1], weights=weights).log_prior_of_weights
-        self.of_prior = self._flat(torch.as_tensor(prior))
+        self.beside: tuple[Tensor, dict[Part, Tensor]] | None = None
 
     def loss(self, elbo: Treatment_ELBO, rows: Tensor) -> float:
         """Return the loss of a batch, without a gradient; advances the treatment's state."""
@@ -49,15 +47,25 @@ class Parts:
     def gradient(self, elbo: Treatment_ELBO, rows: Tensor) -> dict[Part, Tensor]:
         """Return one gradient of the objective by part, (P,) each, in nats a datum.
 
-        The gradient of the weights' prior, the same for every treatment, is left out.
+        The gradient of the weights' prior and of a gate's penalties, the same for every treatment,
+        is left out.
         """
         loss = elbo.differentiable_loss(self.model, self.guide, self.x[rows], self.y[rows])
-        flat = self._flat(-loss)
-        return {part: (flat[part] - self.of_prior[part]) / len(rows) for part in flat}
+        flat, beside = self._flat(-loss), self._beside(rows)
+        return {part: (flat[part] - beside[part]) / len(rows) for part in flat}
 
     def zeros(self) -> dict[Part, Tensor]:
         """Return zeros in the place of every gradient."""
-        return {part: torch.zeros_like(values) for part, values in self.of_prior.items()}
+        return self._flat(torch.zeros(()))
+
+    def _beside(self, rows: Tensor) -> dict[Part, Tensor]:
+        """Return the gradient of what is not the data's; the parameters never change here."""
+        if self.beside is None or self.beside[0] is not rows:
+            weights = self.guide.weights.values()
+            joint = log_joint(self.model, self.x[rows], self.y[rows], weights=weights)
+            value = torch.as_tensor(joint.log_prior_of_weights)
+            self.beside = rows, self._flat(value)
+        return self.beside[1]
 
     def _flat(self, value: Tensor) -> dict[Part, Tensor]:
         tensors = [tensor for part in self.tensors.values() for tensor in part]

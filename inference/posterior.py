@@ -121,9 +121,8 @@ def _coefficients(fit: Fit) -> list[tuple[str, tuple[str, ...], Tensor]]:
         slope, intercept = (t if many else t[..., 0] for t in (slope, intercept))
         found += [("expert_slope", ("expert", "expert_predictor", *last), slope)]
         found += [("expert_intercept", ("expert", *last), intercept)]
-    if model.gate.depth == 1:
-        found += [("gate_slope", ("expert", "gate_predictor"), tensors["gate.weight_0"][0].T)]
-        found += [("gate_intercept", ("expert",), tensors["gate.bias_0"][0, 0])]
+    of_gate = {n.removeprefix("gate."): t for n, t in tensors.items() if n.startswith("gate.")}
+    found += model.gate.coefficients(of_gate)
     named = constants(model, fit.encoding)
     return found + [(name, dims, value.detach()) for name, (dims, value) in named.items()]
 

@@ -15,7 +15,7 @@ from pyromoe.models.trace import (
     latent_logits,
     log_density_of_weights,
     log_probs,
-    samples,
+    observed,
     trace_of,
 )
 
@@ -110,7 +110,7 @@ class LogJoint:
 
     @property
     def log_prior_of_weights(self) -> Tensor | float:
-        """The log density of all other latent sites, a scalar."""
+        """The log density of all other latent sites and the factors beside the data, a scalar."""
         return log_density_of_weights(self.last, self.site)
 
     @property
@@ -127,7 +127,7 @@ class LogJoint:
         return self._last
 
     def _likelihood(self, trace: Trace) -> Tensor:
-        terms = [_masked_log_prob(node) for node in samples(trace) if node["is_observed"]]
+        terms = [_masked_log_prob(node) for node in observed(trace)]
         total: Tensor = sum(terms[1:], terms[0])
         return total
 

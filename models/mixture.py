@@ -17,15 +17,17 @@ import torch
 from pyro.nn import PyroModule, pyro_method
 
 from pyromoe.models.blend import Blend, Mix, select
+from pyromoe.models.gates import Linear
 from pyromoe.models.likelihoods.observed import Observed, is_observed
 from pyromoe.models.networks import Networks
 from pyromoe.models.trace import weighted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
+    from pyromoe.models.gates import Gate
     from pyromoe.models.likelihoods import Likelihood
 
 
@@ -43,8 +45,9 @@ class MixtureOfExperts(PyroModule):
         likelihood: the family of the response.
         num_experts: K.
         expert_hidden: widths of the experts' hidden layers; linear experts where it is empty.
-        gate_hidden: the same for the gate.
-        activation: of experts and gate; see `pyromoe.models.networks.ACTIVATIONS`.
+        gate: makes the gate from the number of its predictors, K and the generator: a class of
+            `pyromoe.models.gates`, its options given by `functools.partial`.
+        activation: of the experts; see `pyromoe.models.networks.ACTIVATIONS`.
         expert_columns: which of the D predictors the experts see; all where it is None.
         gate_columns: the same for the gate; an empty list makes a constant gate.
         expert_shared: those of the experts' columns whose coefficients all experts share.
@@ -66,8 +69,8 @@ class MixtureOfExperts(PyroModule):
         num_experts: int = 4,
         *,
         expert_hidden: Sequence[int] = (),
-        gate_hidden: Sequence[int] = (),
-        activation: str | tuple[str, str] = "relu",
+        gate: Callable[[int, int, torch.Generator | None], Gate] = Linear,
+        activation: str = "relu",
         expert_columns: Sequence[int] | None = None,
         gate_columns: Sequence[int] | None = None,
         expert_shared: Sequence[int] = (),
@@ -85,18 +88,16 @@ class MixtureOfExperts(PyroModule):
         seen = both if expert_columns is None else expert_columns
         self.expert_columns = [*(c for c in seen if c not in expert_shared), *expert_shared]
         self.gate_columns = list(both if gate_columns is None else gate_columns)
-        of_experts, of_gate = (activation,) * 2 if isinstance(activation, str) else activation
         sizes = [len(self.expert_columns), *expert_hidden, likelihood.outputs]
         self.experts = Networks(
             num_experts,
             sizes,
-            of_experts,
+            activation,
             generator,
             shared=len(expert_shared),
             shared_intercept=shared_intercept,
         )
-        sizes = [len(self.gate_columns), *gate_hidden, num_experts]
-        self.gate = Networks(1, sizes, of_gate, generator)
+        self.gate = gate(len(self.gate_columns), num_experts, generator)
         self.likelihood = likelihood
         moved = torch.zeros(likelihood.outputs)
         moved[list(likelihood.offset_places)] = 1.0
@@ -104,7 +105,7 @@ class MixtureOfExperts(PyroModule):
 
     def gate_logits(self, x: Tensor) -> Tensor:
         """Return the unnormalised log p(z = k | x), (N, K), at x, (N, D) or (N, M, D)."""
-        logits: Tensor = self.gate(_columns(_first(x), self.gate_columns))[0]
+        logits: Tensor = self.gate(_columns(_first(x), self.gate_columns))
         return logits
 
     def expert_parameters(self, x: Tensor) -> dict[str, Tensor]:
@@ -129,6 +130,9 @@ class MixtureOfExperts(PyroModule):
                 plate then scales the batch up.
         """
         logits = self.gate_logits(x)
+        of_gate = self.gate.log_factor(_columns(_first(x), self.gate_columns), size or len(x))
+        if of_gate is not None:
+            pyro.factor("gate_factor", of_gate)
         layers = self.experts.layers()  # sites of their own, outside of the plate
         data = pyro.plate("data", size or len(x), subsample=x if size else None, dim=-1)
         with data, weighted(self.weight(x)):

@@ -88,10 +88,6 @@ class Experts(Network):
         return self
 
 
-class Gate(Network):
-    """The function that gives each expert its probability; constant ignores the predictors."""
-
-
 class Prior(Section):
     """A prior on weights; kind none leaves plain maximum likelihood."""
 

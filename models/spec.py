@@ -5,6 +5,7 @@ Reading a file into a `Spec`, with positions for the messages, is `pyromoe.model
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -29,7 +30,16 @@ from pyromoe.models.family_settings import (
     ZeroInflatedPoisson,
 )
 from pyromoe.models.fit_settings import Compare, Fit, Guide, Output, Treatment
-from pyromoe.models.model_settings import ExpertPrior, Experts, Gate, Prior, Priors
+from pyromoe.models.gate_settings import (
+    CosineGate,
+    EqualGate,
+    Gate,
+    NetworkGate,
+    StickBreakingGate,
+    TopKGate,
+    linear_if_unsaid,
+)
+from pyromoe.models.model_settings import ExpertPrior, Experts, Prior, Priors
 from pyromoe.models.responses import RESPONSES, Family, families
 from pyromoe.models.settings import Name, Section, problem
 
@@ -39,7 +49,9 @@ __all__ = [
     "Binomial",
     "Categorical",
     "Compare",
+    "CosineGate",
     "Data",
+    "EqualGate",
     "ExpertPrior",
     "Experts",
     "Fit",
@@ -51,6 +63,7 @@ __all__ = [
     "Mixed",
     "MultivariateNormal",
     "NegativeBinomial",
+    "NetworkGate",
     "Normal",
     "Ordinal",
     "Output",
@@ -60,7 +73,9 @@ __all__ = [
     "SkewNormal",
     "Spec",
     "Split",
+    "StickBreakingGate",
     "StudentT",
+    "TopKGate",
     "Treatment",
     "ZeroInflatedPoisson",
 ]
@@ -80,7 +95,11 @@ class Spec(Section):
         Field(description="Distribution of the response, or a list of one for each of several."),
     ]
     experts: Annotated[Experts, Field(description="The experts.")] = Experts()
-    gate: Annotated[Gate, Field(description="The gate.")] = Gate()
+    gate: Annotated[
+        Gate,
+        Field(discriminator="kind", description="The gate."),
+        BeforeValidator(linear_if_unsaid),
+    ] = NetworkGate()
     priors: Annotated[Priors, Field(description="Priors on the weights.")] = Priors()
     objective: Annotated[
         Literal["marginal", "jensen", "elbo", "iwae"] | None,
@@ -171,6 +190,19 @@ class Spec(Section):
             remedy = "name a column, or write a number, such as trials: 10"
             what = f"required for family {named}, but missing"
             raise problem(what, remedy, at=("data", "trials"))
+        return self
+
+    @model_validator(mode="after")
+    def _check_gate(self) -> Spec:
+        gate, number = self.gate, self.experts.number
+        levels = gate.levels if isinstance(gate, NetworkGate) else None
+        if levels is not None and math.prod(levels) != number:
+            what = f"{' x '.join(map(str, levels))} leaves are not the {number} experts"
+            remedy = f"set experts.number: {math.prod(levels)}, or other levels"
+            raise problem(what, remedy, at=("gate", "levels"))
+        if isinstance(gate, TopKGate) and gate.active > number:
+            what, remedy = f"{gate.active} of {number} experts", f"write at most {number}"
+            raise problem(what, remedy, at=("gate", "active"))
         return self
 
     @model_validator(mode="after")

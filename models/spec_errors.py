@@ -119,6 +119,9 @@ def _problem(detail: ErrorDetails, tree: object) -> _Problem:
         remedy = EXAMPLES.get(dotted(path), "add it")
         return _Problem(kind, path, "required, but missing", remedy)
     must = MUST[kind].format_map(_bounds(context)) if kind in MUST else detail["msg"]
+    if kind == "model_attributes_type" and isinstance(value, str):
+        tag = "kind" if path[-1:] == ("gate",) else "family"
+        return _Problem(kind, path, must + _not(kind, value), f"write {{{tag}: {_plain(value)}}}")
     return _Problem(kind, path, must + _not(kind, value), _remedy(kind, value))
 
 
@@ -151,7 +154,7 @@ def _branches(node: Any) -> dict[object, type[BaseModel]]:
     """Return the models in a union, by the word that chooses each."""
     if isinstance(node, type) and issubclass(node, BaseModel):
         words = [node.model_fields[tag].annotation for tag in TAGS if tag in node.model_fields]
-        return {word: node for word in get_args(words[0])} if words else {}
+        return dict.fromkeys(get_args(words[0]), node) if words else {}
     return {word: m for each in get_args(node) for word, m in _branches(each).items()}
 
 
@@ -209,6 +212,4 @@ def _remedy(kind: str, value: object) -> str:
         return f'write "{quoted(value)}", with the quotes'
     if kind == "list_type" and isinstance(value, (str, int, float)):
         return f"write [{_plain(value)}]"
-    if kind == "model_attributes_type" and isinstance(value, str):
-        return f"write {{family: {_plain(value)}}}"
     return ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyro
 import pyro.poutine as poutine
+from pyro.distributions import Unit
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import NonlocalExit
 from torch import nn
@@ -58,8 +59,11 @@ def logits_in(trace: Trace, site: str = "z") -> Tensor | None:
 
 
 def log_density_of_weights(trace: Trace, site: str = "z") -> Tensor | float:
-    """Return the log density of a model's or guide's latent sites other than z, a scalar."""
-    nodes = _of_weights(trace, site)
+    """Return the log density of a model's or guide's latent sites other than z, a scalar.
+
+    Factors outside of every plate, penalties for instance, are terms of it.
+    """
+    nodes = [*_of_weights(trace, site), *filter(_is_factor, samples(trace))]
     return sum((n["fn"].log_prob(n["value"]).sum() for n in nodes), 0.0)
 
 
@@ -152,6 +156,15 @@ def samples(trace: Trace) -> list[Any]:
         for node in trace.nodes.values()
         if node["type"] == "sample" and type(node["fn"]).__name__ != "_Subsample"
     ]
+
+
+def observed(trace: Trace) -> list[Any]:
+    """Return the observed sites of a trace; a factor outside of every plate observes nothing."""
+    return [n for n in samples(trace) if n["is_observed"] and not _is_factor(n)]
+
+
+def _is_factor(node: Any) -> bool:
+    return isinstance(node["fn"], Unit) and not node["cond_indep_stack"]
 
 
 def _of_weights(trace: Trace, site: str) -> list[Any]:

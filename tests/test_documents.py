@@ -13,7 +13,8 @@ from pyromoe.inference.plan import make_plan
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import MixtureOfExperts
 from pyromoe.models.data import load
-from pyromoe.models.likelihoods import FAMILIES, Binomial
+from pyromoe.models.gates import GATES
+from pyromoe.models.likelihoods import FAMILIES, Binomial, Normal
 from pyromoe.models.spec_file import parse_spec, read_spec
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +23,7 @@ README = (ROOT / "README.md").read_text()
 
 FAMILIES_PAGE = (ROOT / "docs" / "families.md").read_text()
 ROWS_PAGE = (ROOT / "docs" / "rows.md").read_text()
+GATES_PAGE = (ROOT / "docs" / "gates.md").read_text()
 
 
 def blocks(language: str, page: str = README) -> list[str]:
@@ -69,6 +71,27 @@ def test_every_family_is_documented() -> None:
     exec(program, {"MixtureOfExperts": MixtureOfExperts, "Binomial": Binomial})
     (program,) = blocks("python", ROWS_PAGE)
     exec(program, {})
+
+
+@pytest.mark.parametrize("text", blocks("yaml", GATES_PAGE))
+def test_the_specs_of_the_gates_are_valid(text: str) -> None:
+    file = parse_spec(text, "spec.yaml")
+    load(file)
+    make_plan(file)
+
+
+def test_every_gate_is_documented_and_has_an_example() -> None:
+    forms = {read_spec(path).spec.gate.form for path in (ROOT / "examples").glob("*.yaml")}
+    assert forms == set(GATES)
+    assert set(re.findall(r"^\| `(\w+)` \|", GATES_PAGE, re.MULTILINE)) == set(GATES)
+    named = dict(re.findall(r"\[(\w+)\]\((\S+)\)", GATES_PAGE))
+    assert set(named) == set(GATES)
+    for name, path in named.items():
+        assert read_spec(ROOT / "docs" / path).spec.gate.form == name
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert not [name for name in GATES if f"`{name}`" not in changes]
+    (program,) = blocks("python", GATES_PAGE)
+    exec(program, {"MixtureOfExperts": MixtureOfExperts, "Normal": Normal})
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)

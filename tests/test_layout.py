@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyromoe.inference.treatments import TREATMENTS
+from pyromoe.models.gates import GATES
 from pyromoe.models.likelihoods import FAMILIES
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +67,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
     [
         ("inference/treatments", TREATMENTS, {"__init__", "treatment"}),
         ("models/likelihoods", FAMILIES, {"__init__", "likelihood", "observed", "joint", "mixed"}),
+        ("models/gates", GATES, {"__init__", "gate"}),
     ],
 )
 def test_every_file_is_in_its_table(

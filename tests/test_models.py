@@ -247,7 +247,9 @@ def of_mix(case: Case, mix: Mix, outputs: Tensor, z: Tensor, n: int) -> float:
     if mix == "likelihoods":
         return float((z * each.exp()).sum().log())
     own = {name: sum(float(z[k]) * case.own[k][name] for k in range(K)) for name in case.own[0]}
-    shift = torch.as_tensor(eta).logsumexp(-1, keepdim=True) * (case.likelihood.family == "categorical")
+    shift = torch.as_tensor(eta).logsumexp(-1, keepdim=True) * (
+        case.likelihood.family == "categorical"
+    )
     mixed = (z[:, None] * (torch.as_tensor(eta) - shift)).sum(0)
     return float(case.log_density(mixed.numpy(), y, own, trials))
 

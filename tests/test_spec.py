@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pyromoe.models.errors import InputError
-from pyromoe.models.spec import Data, Experts, Normal, Spec
+from pyromoe.models.spec import Data, Experts, NetworkGate, Normal, Spec
 from pyromoe.models.spec_file import SpecFile, json_schema, parse_spec, read_spec, to_yaml
 
 DATA = "data: {file: a.csv, response: y}\n"
@@ -105,7 +105,7 @@ def test_scalars_are_those_of_yaml_1_2() -> None:
 
 def test_defaults_depend_on_the_kind() -> None:
     mlp = parse_spec(f"{BASE}experts: {{kind: mlp}}\npriors: {{gate: {{kind: none}}}}\n", "s").spec
-    assert (mlp.experts.hidden, mlp.gate.hidden) == ([32], [])
+    assert (mlp.experts.hidden, mlp.gate) == ([32], NetworkGate(hidden=[]))
     assert (mlp.priors.experts.scale, mlp.priors.gate.scale) == (2.5, None)
     assert (
         parse_spec(f"{BASE}treatment: leave_one_out\n", "s").spec.treatment.name == "leave_one_out"

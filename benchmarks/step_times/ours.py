@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from pyromoe.guides import PriorGuide, Seeded
 from pyromoe.inference import Step, Treatment_ELBO
 from pyromoe.models import MixtureOfExperts
+from pyromoe.models.gates import Mlp
 from pyromoe.models.likelihoods import Categorical
 
 if TYPE_CHECKING:
@@ -26,9 +28,8 @@ def step(case: Case, treatment: str, mode: Mode) -> tuple[Callable[[], float], f
     """Return a step, and the seconds until its first call came back."""
     hidden = [case.hidden] if case.hidden else []
     family = Categorical(case.classes)
-    model = MixtureOfExperts(
-        case.inputs, family, case.num_experts, expert_hidden=hidden, gate_hidden=hidden
-    )
+    gate = partial(Mlp, hidden=hidden)
+    model = MixtureOfExperts(case.inputs, family, case.num_experts, expert_hidden=hidden, gate=gate)
     model.load_state_dict({n: torch.from_numpy(v) for n, v in case.values().items()})
     options: dict[str, Any] = {"temperature": TEMPERATURE} if "gumbel" in treatment else {}
     elbo = Treatment_ELBO(treatment, noise=Seeded(0), **options)

@@ -1,0 +1,29 @@
+r"""The same probabilities at every x.
+
+    p(z = k | x) = exp(b_k) / sum_j exp(b_j)
+
+The plain mixture of regressions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyromoe.models.gates.linear import Linear
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class Constant(Linear):
+    """An intercept for each expert; predictors are ignored."""
+
+    def __init__(
+        self, inputs: int, num_experts: int, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__(0, num_experts, generator)
+
+    def forward(self, x: Tensor, layers: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+        """Return the intercepts, (N, K)."""
+        return super().forward(x[:, :0], layers)

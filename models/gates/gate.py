@@ -1,0 +1,51 @@
+"""What every gate is."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from pyro.nn import PyroModule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+Coefficient = tuple[str, tuple[str, ...], "Tensor"]
+"""A name, the names of the dimensions, and the values."""
+
+
+class Gate(PyroModule):
+    """p(z | x): from predictors to the unnormalised log probability of each expert.
+
+    A gate is made by `GATES[name](inputs, num_experts, generator, ...)`: D, how many predictors it
+    sees, K, and where its first values are drawn from.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Return log p(z = k | x) up to a number for each row, (N, K), at x, (N, D)."""
+
+    def place_prior(self, scale: float) -> None:
+        """Make the gate's coefficients latent sites; here there are none."""
+
+    def log_factor(self, x: Tensor, size: int) -> Tensor | None:
+        """Return what is maximised beside log p(y | x) of the whole data, a scalar in nats.
+
+        Args:
+            x: predictors of a batch, (N, D).
+            size: the number of rows of the whole data set.
+
+        Returns:
+            None where there is nothing.
+        """
+        return None
+
+    def coefficients(self, values: Mapping[str, Tensor]) -> list[Coefficient]:
+        """Return the parameters that have a meaning of their own, for a reader.
+
+        Args:
+            values: the gate's fitted tensors, by name.
+        """
+        return []

@@ -1,0 +1,42 @@
+r"""Multinomial logistic regression.
+
+    log p(z = k | x) = w_k . x + b_k - log sum_j exp(w_j . x + b_j)
+
+Jordan and Jacobs (1994).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyromoe.models.gates.mlp import Mlp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from torch import Tensor
+
+    from pyromoe.models.gates.gate import Coefficient
+
+
+class Linear(Mlp):
+    """Slopes and an intercept for each expert.
+
+    Args:
+        inputs: D.
+        num_experts: K.
+        generator: where the first values are drawn from.
+    """
+
+    def __init__(
+        self, inputs: int, num_experts: int, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__(inputs, num_experts, generator, hidden=())
+
+    def coefficients(self, values: Mapping[str, Tensor]) -> list[Coefficient]:
+        """Return slopes, (K, D), and intercepts, (K,), in log odds."""
+        return [
+            ("gate_slope", ("expert", "gate_predictor"), values["weight_0"][0].T),
+            ("gate_intercept", ("expert",), values["bias_0"][0, 0]),
+        ]

@@ -1,0 +1,46 @@
+r"""A softmax of the outputs of a network.
+
+    log p(z = k | x) = h_k(x) - log sum_j exp h_j(x)
+
+Jacobs, Jordan, Nowlan and Hinton (1991).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyromoe.models.gates.gate import Gate
+from pyromoe.models.networks import Networks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from torch import Tensor
+
+
+class Mlp(Networks, Gate):
+    """A network of the predictors, with an output for each expert.
+
+    Args:
+        inputs: D.
+        num_experts: K.
+        generator: where the first values are drawn from.
+        hidden: widths of the hidden layers.
+        activation: see `pyromoe.models.networks.ACTIVATIONS`.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        num_experts: int,
+        generator: torch.Generator | None = None,
+        *,
+        hidden: Sequence[int] = (32,),
+        activation: str = "relu",
+    ) -> None:
+        super().__init__(1, [inputs, *hidden, num_experts], activation, generator)
+
+    def forward(self, x: Tensor, layers: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+        """Return the outputs, (N, K)."""
+        return super().forward(x, layers)[0]
