@@ -31,6 +31,7 @@ class Beta(Likelihood):
     """Experts for proportions, a precision phi for each."""
 
     family = "beta"
+    has_density = True
     arguments = ("num_experts",)
 
     def __init__(self, num_experts: int) -> None:

@@ -29,6 +29,7 @@ class Gamma(Likelihood):
     """Experts for positive numbers, a shape k for each."""
 
     family = "gamma"
+    has_density = True
     arguments = ("num_experts",)
 
     def __init__(self, num_experts: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -28,6 +29,23 @@ LARGE = 10.0
 """From here on Stirling's series of six terms is exact to 1e-13."""
 
 
+@dataclass(frozen=True)
+class Restriction:
+    """A simpler model that a family contains, at least as a limit.
+
+    Attributes:
+        name: of the simpler model.
+        held: parameters of the likelihood, by name, and the number that makes them the limit.
+        equal: parameters of the likelihood that are the same for all experts.
+        constant: outputs of an expert that do not depend on the predictors.
+    """
+
+    name: str
+    held: Mapping[str, float] = field(default_factory=dict)
+    equal: tuple[str, ...] = ()
+    constant: tuple[int, ...] = ()
+
+
 class Likelihood(PyroModule):
     """p(y | z, x): from the outputs of K networks to a distribution of y.
 
@@ -38,6 +56,7 @@ class Likelihood(PyroModule):
         arguments: what its constructor takes, of num_experts (K), num_classes (C) and scale.
         required: the extras without which it is no distribution.
         takes_offset: whether a number added to its first output means anything.
+        has_density: whether y is a number with a density, which can grow without bound.
         in_units: those of `constants` that are in the units of the response.
         outputs: P, how many outputs of an expert it needs.
         encoded: E, the width of `encode`.
@@ -47,6 +66,7 @@ class Likelihood(PyroModule):
     arguments: ClassVar[tuple[str, ...]] = ()
     required: ClassVar[tuple[str, ...]] = ()
     takes_offset: ClassVar[bool] = True
+    has_density: ClassVar[bool] = False
     in_units: ClassVar[tuple[str, ...]] = ()
     outputs: int = 1
     encoded: int = 1
@@ -80,6 +100,10 @@ class Likelihood(PyroModule):
         """Return what is learned beside the networks, (K, ...) or (1, ...), for a reader."""
         return {}
 
+    def restrictions(self) -> tuple[Restriction, ...]:
+        """Return the simpler models that this one contains, the nearest ones."""
+        return ()
+
 
 class LocationScale(Likelihood):
     """A family on the real line: loc from the expert, and a scale.
@@ -91,6 +115,7 @@ class LocationScale(Likelihood):
     """
 
     arguments = ("num_experts", "scale")
+    has_density = True
     in_units = ("scale",)
 
     def __init__(self, num_experts: int, scale: Scale = "per_expert") -> None:
@@ -116,6 +141,14 @@ class LocationScale(Likelihood):
         if self.outputs == 2:
             return {}
         return {"scale": (self.log_scale.exp() + SMALLEST_SCALE)[:, 0]}
+
+    def restrictions(self) -> tuple[Restriction, ...]:
+        """Return the same with a constant scale, or with one scale for all experts."""
+        if self.outputs == 2:
+            return (Restriction("scale: per_expert", constant=(1,)),)
+        if len(self.log_scale) == 1:
+            return ()
+        return (Restriction("scale: shared", equal=("log_scale",)),)
 
 
 def of_experts(values: Tensor, z: Tensor | None) -> Tensor:

@@ -1,0 +1,131 @@
+"""The fit of maximum likelihood from many starts, and what the starts say of it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING, Any
+
+from pyromoe.inference.climb import Climb
+from pyromoe.inference.modes import distinct, faults
+from pyromoe.inference.restart import Restart
+from pyromoe.inference.result import Fit
+from pyromoe.inference.warned import warned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pyromoe.inference.budget import Budget
+    from pyromoe.inference.climb import End
+    from pyromoe.inference.modes import Faults
+    from pyromoe.inference.nested import Nested
+    from pyromoe.inference.plan import Plan
+    from pyromoe.models.data import Data
+
+
+def maximum_likelihood(
+    plan: Plan,
+    data: Data,
+    restarts: Sequence[Restart],
+    seeds: Sequence[int],
+    together: int,
+    budget: Budget | None,
+    report: Callable[[float, str], None],
+) -> Fit:
+    """Fit all restarts until the gradient vanishes; return the best regular mode.
+
+    A degenerate mode, in which an expert sits on a few rows with a scale near 0, is set aside: its
+    likelihood is as high as the scale's floor lets it be, and says nothing of the data.
+
+    Args:
+        plan: what is fitted; its optimiser is em or lbfgs.
+        data: the rows.
+        restarts: with their first values.
+        seeds: of what a first assignment leaves to chance, one for each.
+        together: how many restarts are evaluated at a time.
+        budget: for each restart; None to go on until the gradient vanishes.
+        report: called with the share that is done and what is being done.
+    """
+    climb = Climb(plan, data, restarts, seeds, together, budget, report)
+    free = climb.free()
+    kinds, simple, whole = climb.nested()
+    ends = free.and_then(whole).and_then(simple)
+    found = [_faults(climb, ends, i) for i in range(len(ends.values))]
+    number, tried = len(free.values), len(free.values) + len(whole.values)
+    everything = distinct(ends.score[:tried], ends.likelihood[:tried], found[:tried])
+    regular = [m.first for m in everything if not m.degenerate]
+    spare = distinct(ends.score[tried:], ends.likelihood[tried:], found[tried:])
+    regular += [tried + m.first for m in spare if not m.degenerate]
+    chosen = (regular or [m.first for m in everything] or [0])[0]
+    _record(climb, free)
+    best = restarts[chosen] if chosen < number else _another(climb, ends, chosen, kinds)
+    shown = [*restarts, *([best] if chosen >= number else [])]
+    modes = distinct(free.score, free.likelihood, found[:number])
+    fit = Fit.of(plan, data, best, shown)
+    nested = _nested(kinds, simple, found[tried:])
+    fit.metrics |= {
+        "modes": [m.to_json() for m in modes],
+        "nested": nested,
+        "warnings": warned(best, modes, found[chosen], nested),
+    }
+    return fit
+
+
+def _faults(climb: Climb, ends: End, i: int) -> Faults:
+    """Return what is wrong where a restart ended."""
+    model = climb.restarts[0].model
+    plain = climb.plan.spec.priors.experts.kind == "none" and model.experts.depth == 1
+    needed = len(model.expert_columns) + 1 if plain else 0
+    continuous = model.likelihood.has_density
+    return faults(ends.joint[i], ends.log_gate[i], continuous=continuous, needed=needed)
+
+
+def _record(climb: Climb, free: End) -> None:
+    """Write into the restarts where they ended."""
+    seconds = climb.meter.elapsed / len(climb.restarts)
+    for i, restart in enumerate(climb.restarts):
+        score = float(free.score[i])
+        restart.initialisation = climb.kinds[i]
+        restart.seconds, restart.steps = seconds, climb.meter.taken
+        restart.mode = "captured" if climb.score.captured else "eager"
+        if not math.isfinite(score):
+            restart.failure = f"log p(y | x) is {score}"
+            continue
+        restart.gradient, restart.score = float(free.norm[i]), score
+        restart.log_likelihood = float(free.likelihood[i])
+        climb.score.hand_over(restart.model, restart.guide, free.values[i])
+
+
+def _another(climb: Climb, ends: End, i: int, kinds: Sequence[Nested]) -> Restart:
+    """Return the restart that began in a simpler model."""
+    first = climb.restarts[0]
+    model, guide = copy.deepcopy((first.model, first.guide))
+    climb.score.hand_over(model, guide, ends.values[i])
+    name = kinds[(i - len(climb.restarts)) % len(kinds)].name
+    return Restart(
+        len(climb.restarts),
+        model,
+        guide,
+        log_likelihood=float(ends.likelihood[i]),
+        score=float(ends.score[i]),
+        steps=first.steps,
+        mode=first.mode,
+        gradient=float(ends.norm[i]),
+        initialisation=f"nested: {name}",
+    )
+
+
+def _nested(kinds: Sequence[Nested], simple: End, found: Sequence[Faults]) -> list[dict[str, Any]]:
+    """Return the best regular end of every simpler model."""
+    best = dict[str, int]()
+    for i in simple.score.argsort().tolist():  # the highest comes last
+        if math.isfinite(float(simple.score[i])) and not found[i].spikes:
+            best[kinds[i].name] = i
+    return [
+        {
+            "model": name,
+            "log_likelihood": float(simple.likelihood[i]),
+            "score": float(simple.score[i]),
+        }
+        for name, i in best.items()
+    ]

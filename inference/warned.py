@@ -1,0 +1,110 @@
+"""What the starts of a maximum-likelihood fit warn of, each with what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pyromoe.inference.modes import SAME
+from pyromoe.models.errors import listed
+from pyromoe.models.likelihoods.likelihood import SMALLEST_SCALE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pyromoe.inference.modes import Faults, Mode
+    from pyromoe.inference.restart import Restart
+
+FEW = 0.1
+"""Less than this share of the starts, or one alone, is few to agree."""
+FEWER = "experts.number"
+PRIOR = "set priors.experts and priors.gate to kind: normal"
+
+
+def warned(
+    best: Restart, modes: Sequence[Mode], found: Faults, nested: Sequence[dict[str, Any]]
+) -> list[dict[str, str]]:
+    """Return the warnings of a fit: a name, what was seen, what to do.
+
+    Args:
+        best: the restart that was kept.
+        modes: of the free restarts.
+        found: what is wrong with the one that was kept.
+        nested: the best of each simpler model.
+    """
+    kinds = ("name", "what", "remedy")
+    every = [*_of_surface(modes, found, best), *_of_solution(found), *_of_starts(best, modes)]
+    return [dict(zip(kinds, each, strict=True)) for each in [*every, *_of_nested(modes, nested)]]
+
+
+Warnings = "Iterator[tuple[str, str, str]]"
+
+
+def _of_surface(modes: Sequence[Mode], found: Faults, best: Restart) -> Iterator[tuple[str, ...]]:
+    if found.spikes:
+        what = f"{_experts(found.spikes)} on a few rows, or on rows that hardly differ"
+        yield "spike", what, f"lower {FEWER}, set likelihood.scale: shared, or {PRIOR}"
+    higher = [m for m in modes if m.degenerate and m.log_likelihood > (best.log_likelihood or 0)]
+    if higher and not found.spikes:
+        hits = sum(m.hits for m in higher)
+        yield (
+            "unbounded_likelihood",
+            f"{hits} starts ended in a spike, an expert's scale near 0 on a few rows, with up to "
+            f"{higher[0].log_likelihood:.2f} nats; they were set aside",
+            "nothing, if this fit makes sense; lower experts.number or set likelihood.scale: "
+            "shared to be rid of them",
+        )
+    scale = best.model.likelihood.constants().get("scale")
+    if scale is not None and float(scale.min()) < 10 * SMALLEST_SCALE:
+        experts = (scale < 10 * SMALLEST_SCALE).nonzero()[:, 0].tolist()
+        what = f"the scale of expert {listed(map(str, experts))} is at its floor, {SMALLEST_SCALE}"
+        yield "scale_at_floor", what, "look for repeated rows, or a response without noise"
+
+
+def _of_solution(found: Faults) -> Iterator[tuple[str, ...]]:
+    if found.hard:
+        what = f"the gate is a step between experts {_pairs(found.hard)}: its slope has no maximum"
+        yield (
+            "hard_gate",
+            what,
+            "set priors.gate: {kind: normal, scale: 10}, or gate.kind: constant",
+        )
+    if found.tied:
+        what = f"experts {_pairs(found.tied)} are the same"
+        yield "tied_experts", what, f"lower {FEWER}"
+    if found.dead:
+        what = f"{_experts(found.dead)} less than one row"
+        yield "dead_experts", what.replace("sits on", "has"), f"lower {FEWER}"
+
+
+def _of_starts(best: Restart, modes: Sequence[Mode]) -> Iterator[tuple[str, ...]]:
+    total = sum(m.hits for m in modes)
+    hits = modes[0].hits if modes else 0
+    if total >= 4 and (hits < 2 or hits < FEW * total):
+        what = f"{hits} of {total} starts reached the best mode: there may be a better one"
+        yield "few_starts_agree", what, f"set fit.restarts: {4 * total}"
+    if not best.converged:
+        what = f"the gradient's norm is {best.gradient or float('nan'):.1e} nats a row at the end"
+        yield "not_converged", what, "give a larger budget, or set data.standardise: predictors"
+
+
+def _of_nested(
+    modes: Sequence[Mode], nested: Sequence[dict[str, Any]]
+) -> Iterator[tuple[str, ...]]:
+    regular = [m.log_likelihood for m in modes if not m.degenerate]
+    top = max(regular, default=-float("inf"))
+    for each in nested:
+        if each["log_likelihood"] > top + SAME:
+            what = (
+                f"the simpler model {each['model']} reaches {each['log_likelihood']:.4f} nats, "
+                f"the starts of this one {top:.4f}: it was started from there too"
+            )
+            yield "simpler_model_better", what, "prefer the simpler model, or raise fit.restarts"
+
+
+def _experts(which: Sequence[int]) -> str:
+    names = listed(map(str, which))
+    return f"expert{'s' if len(which) > 1 else ''} {names} {'sit' if len(which) > 1 else 'sits'}"
+
+
+def _pairs(pairs: Sequence[tuple[int, int]]) -> str:
+    return listed(f"{j} and {k}" for j, k in pairs)
