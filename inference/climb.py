@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pyromoe.inference.maximise import maximise
+from pyromoe.inference.modes import SAME
 from pyromoe.inference.nested import nested_in
 from pyromoe.inference.result import to_tensors
 from pyromoe.inference.score import Score
@@ -97,6 +98,7 @@ class End:
     """Where restarts ended, M of them.
 
     Attributes:
+        begun: where each began.
         values: the parameters, (M, P).
         norm: the gradient's Euclidean norm, nats a row, (M,).
         score: log p(y | x) + log prior on the original scale, nats, (M,).
@@ -105,6 +107,7 @@ class End:
         log_gate: log p(z = k | x), (M, N, K).
     """
 
+    begun: list[str]
     values: Tensor
     norm: Tensor
     score: Tensor
@@ -114,8 +117,9 @@ class End:
 
     def and_then(self, other: End) -> End:
         """Return these ends and after them others."""
-        names = [field.name for field in fields(self)]
-        return End(*(torch.cat([getattr(self, n), getattr(other, n)]) for n in names))
+        names = [field.name for field in fields(self)[1:]]
+        pairs = ((getattr(self, n), getattr(other, n)) for n in names)
+        return End(self.begun + other.begun, *(torch.cat(pair) for pair in pairs))
 
 
 class Climb:
@@ -156,10 +160,16 @@ class Climb:
     def free(self) -> End:
         """Run every restart to the end."""
         values, inverse = self.em(self.score.values, None)
-        return self.search(values, inverse, None)
+        return self.search(self.kinds, values, inverse)
 
-    def search(self, values: Tensor, inverse: Tensor | None, nested: list[Nested] | None) -> End:
-        """Return where a search ends that begins at some parameters."""
+    def search(
+        self,
+        begun: Sequence[str],
+        values: Tensor,
+        inverse: Tensor | None = None,
+        nested: Nested | None = None,
+    ) -> End:
+        """Return where a search ends that begins at some parameters, (M, P)."""
         found = maximise(
             self.function(None, nested),
             values,
@@ -168,18 +178,21 @@ class Climb:
             inverse=inverse,
             watch=self.meter.goes_on,
         )
-        return self.end(found.values)
+        return self.end(begun, found.values)
 
-    def em(self, values: Tensor, nested: list[Nested] | None) -> tuple[Tensor, Tensor | None]:
+    def em(self, values: Tensor, nested: Nested | None) -> tuple[Tensor, Tensor | None]:
         """Return the parameters after EM, (R, P), and what was learned of the curvature."""
         rounds = LONG if self.plan.spec.fit.optimiser == "em" else SHORT
+        # From random values a long first step would lead all starts the same way.
+        given = [self.first[i % len(self.first)] for i in range(len(values))]
+        first = torch.tensor([LATER if g is None else FIRST for g in given])
         inverse, before = None, torch.full((len(values),), -math.inf, dtype=values.dtype)
         for number in range(rounds + 1):
             found = self.score(values)
             r = found.responsibilities
             now = found.value / self.n
             if number == 0:
-                r = torch.stack([o if g is None else g for g, o in zip(self.first, r, strict=True)])
+                r = torch.stack([o if g is None else g for g, o in zip(given, r, strict=True)])
             elif (now - before).max() < GAIN or not self.meter.left:
                 break
             if nested is None:
@@ -189,22 +202,21 @@ class Climb:
                 self.function(r, nested),
                 values,
                 tolerance=TOLERANCE,
-                iterations=LATER if number else FIRST,
+                iterations=LATER if number else first,
                 inverse=inverse,
                 watch=self.meter.goes_on,
             )
             values, inverse = search.values, search.inverse
         return values, inverse
 
-    def function(self, r: Tensor | None = None, nested: list[Nested] | None = None) -> Function:
+    def function(self, r: Tensor | None = None, nested: Nested | None = None) -> Function:
         """Return what is maximised, in nats a row: the score, or its expectation under r."""
 
         def value_and_gradient(values: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
             found = self.score(values, None if r is None else r[which])
             gradient = found.gradient / self.n
             if nested is not None:
-                pairs = zip(gradient.split(1), which.tolist(), strict=True)
-                gradient = torch.cat([nested[i].project(g) for g, i in pairs])
+                gradient = nested.of(which).project(gradient)
             return found.value / self.n, gradient
 
         return value_and_gradient
@@ -217,30 +229,41 @@ class Climb:
             row["log_likelihood"] = (total + self.constant) / self.n
             restart.history.append(row | {"seconds": self.meter.elapsed})
 
-    def end(self, values: Tensor) -> End:
+    def end(self, begun: Sequence[str], values: Tensor) -> End:
         """Return what is known where a search has ended."""
         found = self.score(values)
-        scores = [v + self.constant for v in (found.value, found.likelihood)]
+        score, likelihood = (v + self.constant for v in (found.value, found.likelihood))
         norm = found.gradient.norm(dim=-1) / self.n
-        return End(values, norm, *scores, found.joint, found.log_gate)
+        return End(list(begun), values, norm, score, likelihood, found.joint, found.log_gate)
 
-    def nested(self) -> tuple[list[Nested], End, End]:
-        """Run the simpler models, and from where they end the whole one.
+    def nested(self) -> tuple[End, End]:
+        """Run the simpler models, as many starts in all, and the whole one from where they end.
 
         Returns:
-            The simpler models, as many as restarts, each several times; where these ended; and
-            where the whole model did, started from these and from what they held let loose.
+            Where the simpler models ended, named as each begins; and where the whole model did,
+            from the best two ends of each, as they were and with what was held let loose.
         """
         kinds = nested_in(self.restarts[0].model, self.score)
-        if not kinds:
-            return [], self.end(self.score.values[:0]), self.end(self.score.values[:0])
-        each = [kinds[i % len(kinds)] for i in range(len(self.restarts))]
-        first = [n.enter(v[None]) for n, v in zip(each, self.score.values, strict=True)]
-        values, inverse = self.em(torch.cat(first), each)
-        simple = self.search(values, inverse, each)
-        loose = [
-            n.leave(v[None], f[None])
-            for n, v, f in zip(each, simple.values, self.score.values, strict=True)
-        ]
-        whole = self.search(torch.cat([simple.values, *loose]), None, None)
-        return each, simple, whole
+        if kinds is None:
+            nothing = self.end([], self.score.values[:0])
+            return nothing, nothing
+        numbers = range(max(len(kinds.names), len(self.restarts)))
+        each = kinds.of([i % len(kinds.names) for i in numbers])
+        own = self.score.values[[i % len(self.restarts) for i in numbers]]
+        values, inverse = self.em(each.enter(own), each)
+        simple = self.search(each.names, values, inverse, each)
+        best = _best_two(simple)
+        loose = each.of(best).leave(simple.values[best], own[best])
+        starts = torch.cat([simple.values[best], loose])
+        return simple, self.search([f"nested: {simple.begun[i]}" for i in best] * 2, starts)
+
+
+def _best_two(ends: End) -> list[int]:
+    """Return the two best distinct ends of each beginning."""
+    kept = dict[str, list[int]]()
+    for i in ends.score.argsort(descending=True).tolist():
+        same = kept.setdefault(ends.begun[i], [])
+        far = all(abs(float(ends.score[i] - ends.score[j])) > SAME for j in same)
+        if len(same) < 2 and far and math.isfinite(float(ends.score[i])):
+            same.append(i)
+    return [i for same in kept.values() for i in same]

@@ -29,10 +29,10 @@ LARGEST = 2**22
 """Numbers in all approximate inverse Hessians; where there would be more, L-BFGS."""
 DECREASE, CURVATURE = 1e-4, 0.9
 """The constants of the Wolfe conditions, the usual ones."""
-TRIALS = 30
+TRIALS = 20
 """Of step lengths; after as many without success the inverse Hessian begins anew."""
 LONGEST = 10.0
-"""The length of a step, so that a poor first direction does not leave the data behind."""
+"""A first step along a direction is no longer than this, or than the parameters themselves."""
 MEMORY = 20
 """Of L-BFGS, in pairs."""
 PARTS = ("values", "value", "gradient", "iterations")
@@ -61,7 +61,8 @@ class Search:
     @property
     def norm(self) -> Tensor:
         """The Euclidean norm of the gradient, (R,)."""
-        return self.gradient.norm(dim=-1)
+        norm: Tensor = torch.linalg.vector_norm(self.gradient, dim=-1)
+        return norm
 
 
 def maximise(
@@ -69,7 +70,7 @@ def maximise(
     values: Tensor,
     *,
     tolerance: float,
-    iterations: int,
+    iterations: int | Tensor,
     inverse: Tensor | None = None,
     watch: Watch = lambda search: True,
 ) -> Search:
@@ -79,7 +80,7 @@ def maximise(
         function: what is maximised; not finite where it is not defined.
         values: where to start, (R, P).
         tolerance: a vector is done when its gradient's Euclidean norm is at most this.
-        iterations: for each vector at most.
+        iterations: for each vector at most, one number or (R,).
         inverse: what an earlier search learned of the curvature, (R, P, P).
         watch: called after every call of the function; False ends the search.
 
@@ -87,9 +88,9 @@ def maximise(
         The last point of every vector.
     """
     number, size = values.shape
-    which = torch.arange(number)
+    which, most = torch.arange(number), torch.as_tensor(iterations).expand(number)
     if number * size * size <= LARGEST:
-        return _Batch(function, values, inverse).run(tolerance, iterations, watch)
+        return _Batch(function, values, inverse).run(tolerance, most, watch)
     room = max(1, LARGEST // size**2)
     parts = []
     for members in which.split(room):
@@ -98,10 +99,10 @@ def maximise(
             return function(point, members[of])
 
         if size * size > LARGEST:
-            parts.append(_alone(of_part, values[members], tolerance, iterations, watch))
+            parts.append(_alone(of_part, values[members], tolerance, int(most[members]), watch))
         else:
             batch = _Batch(of_part, values[members], None)
-            parts.append(batch.run(tolerance, iterations, watch))
+            parts.append(batch.run(tolerance, most[members], watch))
     together = (torch.cat([getattr(p, name) for p in parts]) for name in PARTS)
     point, value, gradient, taken = together
     return Search(point, value, gradient, None, taken, sum(p.calls for p in parts))
@@ -122,13 +123,17 @@ class _Batch:
         # A first step of length 1 at most: nothing is known of the scale yet.
         self.new = torch.full((number,), fresh)
         self.failed = torch.zeros(number, dtype=torch.bool)
-        self._begin_line(torch.ones(number, dtype=torch.bool), first=True)
+        # Of the line search: how far to go along which direction, and between which lengths.
+        self.direction, self.slope = torch.zeros_like(values), torch.zeros_like(value)
+        self.length, self.low, self.high = (torch.zeros_like(value) for _ in range(3))
+        self.trials = torch.zeros_like(steps)
+        self._begin_line(torch.ones(number, dtype=torch.bool))
 
-    def run(self, tolerance: float, iterations: int, watch: Watch) -> Search:
+    def run(self, tolerance: float, most: Tensor, watch: Watch) -> Search:
         """Search until every vector is done, has failed or has used up its iterations."""
         at = self.at
         while True:
-            left = (at.norm > tolerance) & ~self.failed & (at.iterations < iterations)
+            left = (at.norm > tolerance) & ~self.failed & (at.iterations < most)
             left &= at.value.isfinite()
             if not left.any() or not watch(at):
                 return at
@@ -190,20 +195,21 @@ class _Batch:
         self.at.inverse = torch.where(late[:, None, None], self.unit, self.at.inverse)
         self.new |= late
 
-    def _begin_line(self, which: Tensor, *, first: bool = False) -> None:
+    def _begin_line(self, which: Tensor) -> None:
         """Choose a direction, and the first length to try along it."""
         at = self.at
         assert at.inverse is not None
         direction = (at.inverse @ at.gradient[..., None])[..., 0]
         slope = (direction * at.gradient).sum(-1)
+        if (lost := which & ~(slope > 0)).any():  # to rounding
+            at.inverse = torch.where(lost[:, None, None], self.unit, at.inverse)
+            self.new |= lost
+            direction = torch.where(lost[:, None], at.gradient, direction)
+            slope = (direction * at.gradient).sum(-1)
         size = direction.norm(dim=-1).clamp_min(1e-300)
-        longest = torch.where(self.new, 1.0, LONGEST)
+        known = at.values.norm(dim=-1).clamp_min(LONGEST)
+        longest = torch.where(self.new, 1.0, known)  # of the scale nothing is known at first
         length = (longest / size).clamp_max(1.0)
-        if first:
-            self.direction, self.slope, self.length = direction, slope, length
-            self.low, self.high = torch.zeros_like(length), torch.full_like(length, math.inf)
-            self.trials = torch.zeros_like(at.iterations)
-            return
         self.direction = torch.where(which[:, None], direction, self.direction)
         self.slope = torch.where(which, slope, self.slope)
         self.length = torch.where(which, length, self.length)
@@ -237,7 +243,11 @@ def _alone(
             raise StopIteration
 
     if at.norm.item() > tolerance:
-        options = {"maxiter": iterations, "maxfun": 10 * iterations, "maxcor": MEMORY}
+        options: dict[str, float] = {
+            "maxiter": iterations,
+            "maxfun": 10 * iterations,
+            "maxcor": MEMORY,
+        }
         options |= {"ftol": 0.0, "gtol": 0.0}
         start = values[0].numpy().copy()
         minimize(negated, start, jac=True, method="L-BFGS-B", callback=after, options=options)

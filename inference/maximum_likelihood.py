@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pyromoe.inference.climb import Climb
+from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.modes import distinct, faults
 from pyromoe.inference.restart import Restart
 from pyromoe.inference.result import Fit
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pyromoe.inference.budget import Budget
     from pyromoe.inference.climb import End
     from pyromoe.inference.modes import Faults
-    from pyromoe.inference.nested import Nested
     from pyromoe.inference.plan import Plan
     from pyromoe.models.data import Data
 
@@ -48,21 +48,23 @@ def maximum_likelihood(
     """
     climb = Climb(plan, data, restarts, seeds, together, budget, report)
     free = climb.free()
-    kinds, simple, whole = climb.nested()
+    simple, whole = climb.nested()
     ends = free.and_then(whole).and_then(simple)
-    found = [_faults(climb, ends, i) for i in range(len(ends.values))]
-    number, tried = len(free.values), len(free.values) + len(whole.values)
-    everything = distinct(ends.score[:tried], ends.likelihood[:tried], found[:tried])
-    regular = [m.first for m in everything if not m.degenerate]
+    found = [_faults(climb, ends, i) for i in range(len(ends.begun))]
+    number, tried = len(restarts), len(restarts) + len(whole.begun)
+    modes = distinct(ends.score[:tried], ends.likelihood[:tried], found[:tried])
     spare = distinct(ends.score[tried:], ends.likelihood[tried:], found[tried:])
-    regular += [tried + m.first for m in spare if not m.degenerate]
-    chosen = (regular or [m.first for m in everything] or [0])[0]
+    # A simpler model's end is a last resort: regular where all else ended in spikes.
+    order = [m.first for m in modes if not m.degenerate]
+    order += [tried + m.first for m in spare if not m.degenerate] + [m.first for m in modes]
     _record(climb, free)
-    best = restarts[chosen] if chosen < number else _another(climb, ends, chosen, kinds)
-    shown = [*restarts, *([best] if chosen >= number else [])]
+    if not order:
+        raise NumericalError(f"{restarts[0].failure}; try standardised predictors")
+    chosen = order[0]
+    best = restarts[chosen] if chosen < number else _another(climb, ends, chosen)
+    fit = Fit.of(plan, data, best, [*restarts, *([best] if chosen >= number else [])])
     modes = distinct(free.score, free.likelihood, found[:number])
-    fit = Fit.of(plan, data, best, shown)
-    nested = _nested(kinds, simple, found[tried:])
+    nested = _nested(simple, found[tried:])
     fit.metrics |= {
         "modes": [m.to_json() for m in modes],
         "nested": nested,
@@ -96,12 +98,11 @@ def _record(climb: Climb, free: End) -> None:
         climb.score.hand_over(restart.model, restart.guide, free.values[i])
 
 
-def _another(climb: Climb, ends: End, i: int, kinds: Sequence[Nested]) -> Restart:
+def _another(climb: Climb, ends: End, i: int) -> Restart:
     """Return the restart that began in a simpler model."""
     first = climb.restarts[0]
     model, guide = copy.deepcopy((first.model, first.guide))
     climb.score.hand_over(model, guide, ends.values[i])
-    name = kinds[(i - len(climb.restarts)) % len(kinds)].name
     return Restart(
         len(climb.restarts),
         model,
@@ -111,21 +112,16 @@ def _another(climb: Climb, ends: End, i: int, kinds: Sequence[Nested]) -> Restar
         steps=first.steps,
         mode=first.mode,
         gradient=float(ends.norm[i]),
-        initialisation=f"nested: {name}",
+        initialisation=ends.begun[i],
     )
 
 
-def _nested(kinds: Sequence[Nested], simple: End, found: Sequence[Faults]) -> list[dict[str, Any]]:
+def _nested(simple: End, found: Sequence[Faults]) -> list[dict[str, Any]]:
     """Return the best regular end of every simpler model."""
     best = dict[str, int]()
     for i in simple.score.argsort().tolist():  # the highest comes last
         if math.isfinite(float(simple.score[i])) and not found[i].spikes:
-            best[kinds[i].name] = i
+            best[simple.begun[i]] = i
     return [
-        {
-            "model": name,
-            "log_likelihood": float(simple.likelihood[i]),
-            "score": float(simple.score[i]),
-        }
-        for name, i in best.items()
+        {"model": name, "log_likelihood": float(simple.likelihood[i])} for name, i in best.items()
     ]

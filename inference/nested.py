@@ -6,6 +6,7 @@ ends higher than the free one, the free one has missed something; so it also sta
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from torch import Tensor
 from pyromoe.models.networks import Networks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyromoe.inference.score import Score
     from pyromoe.models import MixtureOfExperts
 
@@ -24,26 +27,33 @@ ABSENT = -30.0
 
 @dataclass(frozen=True)
 class Nested:
-    """A simpler model among the parameters of a larger one, (P,).
+    """A simpler model for each of R vectors of parameters of a larger one, (R, P).
 
     Attributes:
-        name: of the simpler model.
-        free: which parameters are not held at a number, (P,).
-        held: those numbers, (P,).
-        group: parameters of one group are equal, (P,).
+        names: of the simpler models, R of them.
+        free: which parameters are not held at a number, (R, P).
+        held: those numbers, not a number where any will do, (R, P).
+        group: parameters of one group are equal, (R, P).
     """
 
-    name: str
+    names: list[str]
     free: Tensor
     held: Tensor
     group: Tensor
 
+    def of(self, which: Sequence[int] | Tensor) -> Nested:
+        """Return the simpler models of some of the vectors."""
+        at = torch.as_tensor(which, dtype=torch.long)
+        names = [self.names[i] for i in at.tolist()]
+        return Nested(names, self.free[at], self.held[at], self.group[at])
+
     def enter(self, values: Tensor) -> Tensor:
-        """Return the nearest parameters of the simpler model, (R, P)."""
-        return torch.where(self.free, self._mean(values), self.held)
+        """Return the nearest parameters of the simpler models, (R, P)."""
+        kept = self.free | self.held.isnan()
+        return torch.where(kept, self._mean(values), self.held)
 
     def project(self, gradient: Tensor) -> Tensor:
-        """Return the part of a gradient, (R, P), that stays in the simpler model."""
+        """Return the part of a gradient, (R, P), that stays in the simpler models."""
         return torch.where(self.free, self._mean(gradient), 0.0)
 
     def leave(self, values: Tensor, fresh: Tensor) -> Tensor:
@@ -51,18 +61,20 @@ class Nested:
         return torch.where(self.free, values, fresh)
 
     def _mean(self, values: Tensor) -> Tensor:
-        sums = torch.zeros_like(values).index_add_(1, self.group, values)
-        count = torch.bincount(self.group, minlength=len(self.group)).clamp_min(1)
-        return (sums / count)[:, self.group]
+        sums, count = (
+            torch.zeros_like(values).scatter_add(1, self.group, each)
+            for each in (values, torch.ones_like(values))
+        )
+        return (sums / count.clamp_min(1)).gather(1, self.group)
 
 
-def nested_in(model: MixtureOfExperts, score: Score) -> list[Nested]:
+def nested_in(model: MixtureOfExperts, score: Score) -> Nested | None:
     """Return the simpler models that a model contains, as far as they are known."""
     places, first = dict[str, Tensor](), 0
     for name, parameter in score.parameters.items():
-        last = first + parameter.numel()
-        places[name.removeprefix("model.")] = torch.arange(first, last).view(parameter.shape)
-        first = last
+        places[name.removeprefix("model.")] = torch.arange(parameter.numel()).view_as(parameter)
+        places[name.removeprefix("model.")] += first
+        first += parameter.numel()
     found = []
     for restriction in model.likelihood.restrictions():
         held = {places[f"likelihood.{n}"]: value for n, value in restriction.held.items()}
@@ -72,27 +84,34 @@ def nested_in(model: MixtureOfExperts, score: Score) -> list[Nested]:
         held |= {places[last][..., output]: 0.0 for output in restriction.constant}
         equal = [places[f"likelihood.{n}"] for n in restriction.equal]
         found.append(_nested(restriction.name, first, held, equal))
-    return found + _without_one(model, places, first)
+    found += _without_one(model, places, first)
+    if not found:
+        return None
+    parts = zip(*((each.free, each.held, each.group) for each in found), strict=True)
+    return Nested([n for each in found for n in each.names], *map(torch.cat, parts))
 
 
 def _without_one(model: MixtureOfExperts, places: dict[str, Tensor], size: int) -> list[Nested]:
     """Return the model of one expert less, where the gate is a network without priors."""
-    k = model.num_experts
-    names = ()
-    if isinstance(model.gate, Networks):
-        names = (f"gate.weight_{model.gate.depth - 1}", f"gate.bias_{model.gate.depth - 1}")
-    if k == 1 or not all(n in places and places[n].shape[-1] == k for n in names) or not names:
+    k, gate = model.num_experts, model.gate
+    last = gate.depth - 1 if isinstance(gate, Networks) else 0
+    weight, bias = (places.get(f"gate.{name}_{last}") for name in ("weight", "bias"))
+    if k == 1 or weight is None or bias is None or bias.shape[-1] != k:
         return []
-    held = {places[names[0]][..., -1]: 0.0, places[names[1]][..., -1]: ABSENT}
+    # The gate's first logit is held too: what is added to all of them changes nothing, and the
+    # others could all fall to the last one's.
+    held = {weight[..., -1]: 0.0, bias[..., -1]: ABSENT, weight[..., 0]: 0.0, bias[..., 0]: 0.0}
+    own = [p for n, p in places.items() if not n.startswith("gate.") and p.shape[0] == k]
+    held |= {each[-1]: math.nan for each in own}
     return [_nested(f"{k - 1} experts", size, held, [])]
 
 
 def _nested(name: str, size: int, held: dict[Tensor, float], equal: list[Tensor]) -> Nested:
-    free, values, group = torch.ones(size, dtype=torch.bool), torch.zeros(size), torch.arange(size)
-    values = values.double()
+    free, group = torch.ones(1, size, dtype=torch.bool), torch.arange(size)[None].clone()
+    values = torch.zeros(1, size, dtype=torch.float64)
     for places, value in held.items():
-        free[places.flatten()] = False
-        values[places.flatten()] = value
+        free[:, places.flatten()] = False
+        values[:, places.flatten()] = value
     for places in equal:
-        group[places] = places[:1].expand_as(places)
-    return Nested(name, free, values, group)
+        group[:, places] = places[:1].expand_as(places)
+    return Nested([name], free, values, group)

@@ -9,7 +9,6 @@ At r = p(z | y, x, theta) both have the same gradient (Fisher's identity; Dempst
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyro
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
 
     from pyromoe.guides import WeightedGuide
     from pyromoe.models import MixtureOfExperts
+
+FEW = 8
+"""The last restarts are evaluated by a graph for so many times fewer."""
 
 
 class Found(NamedTuple):
@@ -79,7 +81,8 @@ class Score:
         together: how many restarts are evaluated at a time.
 
     Attributes:
-        names: of the parameters, in their order in a vector.
+        parameters: of the first, by name, in their order in a vector.
+        captured: whether it runs as a graph, as far as is known.
         values: the parameters that the members had, (R, P).
         shape: (K, N), N the number of data: of rows, or of groups that share a z.
     """
@@ -98,8 +101,9 @@ class Score:
         self.values = torch.stack(each)
         with torch.no_grad():  # mistakes in the model show here, in Python
             self.shape = self.joints[0](x, y)[0].shape
-        self._graph: graphs.Function | None = None
-        self._tried = False
+        self.captured = True
+        self._one: graphs.Function | None = None
+        self._graphs: dict[int, graphs.Function] = {}
 
     def __call__(self, values: Tensor, r: Tensor | None = None) -> Found:
         """Return the score at parameters, (R, P), or its expectation under r, (R, K, N)."""
@@ -110,38 +114,38 @@ class Score:
             found = [self._of_some(*pair, chosen) for pair in pairs]
         return Found(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
-    @property
-    def captured(self) -> bool:
-        """Whether it runs as a graph."""
-        return self._graph is not None
-
     @staticmethod
     def hand_over(model: MixtureOfExperts, guide: WeightedGuide, values: Tensor) -> None:
         """Give a model and its guide their parameters, (P,)."""
         vector_to_parameters(values.clone(), Joint(model, guide).parameters())
 
     def _of_some(self, values: Tensor, r: Tensor, chosen: Tensor) -> list[Tensor]:
-        """Return what is known of as many restarts as the graph takes, or of fewer."""
-        number, missing = len(values), self.together - len(values)
+        """Return what is known of as many restarts as a graph takes, or of fewer."""
+        number = len(values)
+        few = max(1, self.together // FEW)
+        missing = (few if number <= few else self.together) - number
         if missing:
             values = torch.cat([values, values[:1].expand(missing, -1)])
             r = torch.cat([r, r[:1].expand(missing, -1, -1)])
-        if not self._tried:
-            self._tried = True
-            with suppress(RuntimeError, TypeError, ValueError, NotImplementedError):
-                self._graph = self._captured(values, r, chosen)
-        if self._graph is not None:
-            return [f[:number] for f in self._graph(values, r, chosen, self.x, self.y)]
-        pairs = zip(values[:number], r, strict=False)
-        each = [self._of_one(v, g, chosen, self.x, self.y) for v, g in pairs]
+        given = [values, r, chosen, self.x, self.y]
+        if graph := self._graph(given):
+            return [found[:number] for found in graph(*given)]
+        each = [self._of_one(values[i], r[i], *given[2:]) for i in range(number)]
         return [torch.stack(parts) for parts in zip(*each, strict=True)]
 
-    def _captured(self, values: Tensor, r: Tensor, chosen: Tensor) -> graphs.Function:
-        with pyro.validation_enabled(False):
-            one = graphs.capture(self._of_one, [values[0], r[0], chosen, self.x, self.y])
-            shared = [False, False, True, True, True]
-            given = [values, r, chosen, self.x, self.y]
-            return graphs.capture(graphs.side_by_side(one, shared), given)
+    def _graph(self, given: list[Tensor]) -> graphs.Function | None:
+        """Return the graph for so many restarts, or None where there can be none."""
+        size = len(given[0])
+        if self.captured and size not in self._graphs:
+            try:
+                with pyro.validation_enabled(False):
+                    first = [given[0][0], given[1][0], *given[2:]]
+                    self._one = self._one or graphs.capture(self._of_one, first)
+                    many = graphs.side_by_side(self._one, [False, False, True, True, True])
+                    self._graphs[size] = graphs.capture(many, given)
+            except (RuntimeError, TypeError, ValueError, NotImplementedError):
+                self.captured = False
+        return self._graphs.get(size)
 
     def _of_one(self, *given: Tensor) -> list[Tensor]:
         values, r, chosen, x, y = given

@@ -36,9 +36,6 @@ def warned(
     return [dict(zip(kinds, each, strict=True)) for each in [*every, *_of_nested(modes, nested)]]
 
 
-Warnings = "Iterator[tuple[str, str, str]]"
-
-
 def _of_surface(modes: Sequence[Mode], found: Faults, best: Restart) -> Iterator[tuple[str, ...]]:
     if found.spikes:
         what = f"{_experts(found.spikes)} on a few rows, or on rows that hardly differ"
@@ -54,6 +51,7 @@ def _of_surface(modes: Sequence[Mode], found: Faults, best: Restart) -> Iterator
             "shared to be rid of them",
         )
     scale = best.model.likelihood.constants().get("scale")
+    scale = None if scale is None else scale.detach()
     if scale is not None and float(scale.min()) < 10 * SMALLEST_SCALE:
         experts = (scale < 10 * SMALLEST_SCALE).nonzero()[:, 0].tolist()
         what = f"the scale of expert {listed(map(str, experts))} is at its floor, {SMALLEST_SCALE}"
