@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 RESTARTS = 32
 """Of em and lbfgs where the spec names no number."""
+SMALL = 10_000
+"""Rows that are taken all at once where the spec names no batch size."""
 
 
 def check_optimiser(file: SpecFile, spec: Spec) -> None:
@@ -70,7 +72,7 @@ def _exact(spec: Spec) -> bool:
 
 def _plain(spec: Spec, rows: int) -> bool:
     """Whether a spec asks for nothing but the maximum of the likelihood of all rows."""
-    size = spec.fit.batch_size
+    size = spec.fit.batch_size if "batch_size" in spec.fit.model_fields_set else SMALL
     return (
         _exact(spec)
         and spec.priors.experts.kind == "none"

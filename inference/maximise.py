@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from scipy.optimize import minimize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,6 +221,9 @@ def _alone(
     function: Function, values: Tensor, tolerance: float, iterations: int, watch: Watch
 ) -> Search:
     """Return the same from SciPy, for one vector, (1, P)."""
+    # Imported here: it takes a while, and few need it.
+    from scipy.optimize import minimize  # type: ignore[import-untyped]
+
     only = torch.zeros(1, dtype=torch.long)
     at = Search(values, *function(values, only), None, torch.zeros(1, dtype=torch.long))
 

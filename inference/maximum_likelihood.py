@@ -52,7 +52,7 @@ def maximum_likelihood(
     ends = free.and_then(whole).and_then(simple)
     found = [_faults(climb, ends, i) for i in range(len(ends.begun))]
     number, tried = len(restarts), len(restarts) + len(whole.begun)
-    modes = distinct(ends.score[:tried], ends.likelihood[:tried], found[:tried])
+    modes = distinct(ends.score[:tried], ends.likelihood[:tried], found[:tried], number)
     spare = distinct(ends.score[tried:], ends.likelihood[tried:], found[tried:])
     # A simpler model's end is a last resort: regular where all else ended in spikes.
     order = [m.first for m in modes if not m.degenerate]

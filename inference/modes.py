@@ -97,13 +97,16 @@ def faults(joint: Tensor, log_gate: Tensor, *, continuous: bool, needed: int) ->
     return found
 
 
-def distinct(scores: Tensor, likelihoods: Tensor, found: Sequence[Faults]) -> list[Mode]:
+def distinct(
+    scores: Tensor, likelihoods: Tensor, found: Sequence[Faults], own: int | None = None
+) -> list[Mode]:
     """Return the modes of M ends, the best regular one first, degenerate ones last.
 
     Args:
         scores: log likelihood + log prior, nats, (M,); ends that are not finite are left out.
         likelihoods: nats, (M,).
         found: what is wrong with each end.
+        own: how many ends, the first ones, are preferred as the example of a mode; all if None.
     """
     modes: list[Mode] = []
     top = math.inf
@@ -113,6 +116,8 @@ def distinct(scores: Tensor, likelihoods: Tensor, found: Sequence[Faults]) -> li
             continue
         if modes and top - score <= SAME and bool(spikes) == bool(modes[-1].degenerate):
             modes[-1].hits += 1
+            if own is not None and i < own <= modes[-1].first:
+                modes[-1].first = i
             continue
         top = score
         modes.append(Mode(float(likelihoods[i]), 1, spikes, i))

@@ -103,7 +103,7 @@ def _without_one(model: MixtureOfExperts, places: dict[str, Tensor], size: int) 
     held = {weight[..., -1]: 0.0, bias[..., -1]: ABSENT, weight[..., 0]: 0.0, bias[..., 0]: 0.0}
     own = [p for n, p in places.items() if not n.startswith("gate.") and p.shape[0] == k]
     held |= {each[-1]: math.nan for each in own}
-    return [_nested(f"{k - 1} experts", size, held, [])]
+    return [_nested(f"{k - 1} expert{'s' if k > 2 else ''}", size, held, [])]
 
 
 def _nested(name: str, size: int, held: dict[Tensor, float], equal: list[Tensor]) -> Nested:

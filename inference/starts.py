@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +25,9 @@ if TYPE_CHECKING:
 
 SURE = 0.9
 """The responsibility of the expert that a row is given to; a gate that is sure cannot learn."""
+
+ENOUGH = 20_000
+"""Rows from which the means of clusters are found."""
 
 
 def initialisations(chosen: Sequence[Initialisation], number: int) -> list[Initialisation]:
@@ -79,17 +80,17 @@ class Starts:
 
     def _clusters(self, rows: Matrix, chance: np.random.Generator) -> NDArray[np.integer]:
         """Return the k-means clusters of rows, from one random start."""
-        if rows.shape[1] == 0:
+        from sklearn.cluster import KMeans  # takes a while, and few need it
+        from sklearn.exceptions import ConvergenceWarning
+
+        if rows.shape[1] == 0 or len(rows) < self.number:
             return chance.integers(self.number, size=len(rows))
+        some = chance.permutation(len(rows))[:ENOUGH]
         means = KMeans(self.number, n_init=1, random_state=int(chance.integers(2**31)))
         with warnings.catch_warnings():
             # Fewer distinct rows than clusters: some experts start with none.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return (
-                np.asarray(means.fit_predict(rows))
-                if len(rows) >= self.number
-                else chance.integers(self.number, size=len(rows))
-            )
+            return np.asarray(means.fit(rows[some]).predict(rows))
 
     def _quantiles(self, round_: int, chance: np.random.Generator) -> NDArray[np.integer]:
         """Return which interval of the response a row is in."""
