@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from pyromoe.models.spec_file import SpecFile
 
 RESTARTS = 32
-"""Of em and lbfgs where the spec names no number."""
+"""Of em and lbfgs where the spec names no number, with more than one expert."""
+FEW = 4
+"""The same with one expert, whose likelihood mostly has one maximum."""
 SMALL = 10_000
 """Rows that are taken all at once where the spec names no batch size."""
 
@@ -57,7 +59,7 @@ def settle(plan: Plan, rows: int) -> Plan:
     if optimiser in CONVERGED:
         update |= {"precision": "float64", "batch_size": "full"}
         if "restarts" not in fit.model_fields_set:
-            update["restarts"] = RESTARTS
+            update["restarts"] = RESTARTS if plan.spec.experts.number > 1 else FEW
     else:
         update["initialisation"] = "random"
     if fit.initialisation is None and optimiser in CONVERGED:

@@ -19,7 +19,7 @@ import torch
 
 from pyromoe.inference.maximise import maximise
 from pyromoe.inference.modes import SAME
-from pyromoe.inference.nested import nested_in
+from pyromoe.inference.nested import ONE, nested_in
 from pyromoe.inference.result import to_tensors
 from pyromoe.inference.score import Score
 from pyromoe.inference.starts import Starts, initialisations
@@ -120,6 +120,10 @@ class End:
         names = [field.name for field in fields(self)[1:]]
         pairs = ((getattr(self, n), getattr(other, n)) for n in names)
         return End(self.begun + other.begun, *(torch.cat(pair) for pair in pairs))
+
+    def none(self) -> End:
+        """Return no ends, of the same form."""
+        return End([], *(getattr(self, field.name)[:0] for field in fields(self)[1:]))
 
 
 class Climb:
@@ -236,23 +240,24 @@ class Climb:
         norm = found.gradient.norm(dim=-1) / self.n
         return End(list(begun), values, norm, score, likelihood, found.joint, found.log_gate)
 
-    def nested(self) -> tuple[End, End]:
+    def nested(self) -> tuple[End, End] | None:
         """Run the simpler models, as many starts in all, and the whole one from where they end.
 
         Returns:
             Where the simpler models ended, named as each begins; and where the whole model did,
-            from the best two ends of each, as they were and with what was held let loose.
+            from the best two ends of each, as they were and with what was held let loose. None
+            where there is no simpler model.
         """
-        kinds = nested_in(self.restarts[0].model, self.score)
+        kinds = nested_in(self.restarts[0].model, self.restarts[0].guide, self.score)
         if kinds is None:
-            nothing = self.end([], self.score.values[:0])
-            return nothing, nothing
+            return None
         numbers = range(max(len(kinds.names), len(self.restarts)))
         each = kinds.of([i % len(kinds.names) for i in numbers])
         own = self.score.values[[i % len(self.restarts) for i in numbers]]
         values, inverse = self.em(each.enter(own), each)
         simple = self.search(each.names, values, inverse, each)
-        best = _best_two(simple)
+        # Equal experts have equal gradients, and would stay equal.
+        best = [i for i in _best_two(simple) if simple.begun[i] != ONE]
         loose = each.of(best).leave(simple.values[best], own[best])
         starts = torch.cat([simple.values[best], loose])
         return simple, self.search([f"nested: {simple.begun[i]}" for i in best] * 2, starts)

@@ -6,15 +6,21 @@ import copy
 import math
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from pyromoe.inference.climb import Climb
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.modes import distinct, faults
+from pyromoe.inference.nested import ONE
 from pyromoe.inference.restart import Restart
 from pyromoe.inference.result import Fit
 from pyromoe.inference.warned import warned
+from pyromoe.models.likelihoods.likelihood import SMALLEST_SCALE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from torch import Tensor
 
     from pyromoe.inference.budget import Budget
     from pyromoe.inference.climb import End
@@ -48,23 +54,19 @@ def maximum_likelihood(
     """
     climb = Climb(plan, data, restarts, seeds, together, budget, report)
     free = climb.free()
-    simple, whole = climb.nested()
+    simple, whole = climb.nested() or (free.none(), free.none())
     ends = free.and_then(whole).and_then(simple)
-    found = [_faults(climb, ends, i) for i in range(len(ends.begun))]
-    number, tried = len(restarts), len(restarts) + len(whole.begun)
-    modes = distinct(ends.score[:tried], ends.likelihood[:tried], found[:tried], number)
-    spare = distinct(ends.score[tried:], ends.likelihood[tried:], found[tried:])
-    # A simpler model's end is a last resort: regular where all else ended in spikes.
-    order = [m.first for m in modes if not m.degenerate]
-    order += [tried + m.first for m in spare if not m.degenerate] + [m.first for m in modes]
+    found = _faults(climb, ends)
+    number = len(restarts)
+    modes = distinct(ends.score, ends.likelihood, found, number)
     _record(climb, free)
-    if not order:
+    if not modes:
         raise NumericalError(f"{restarts[0].failure}; try standardised predictors")
-    chosen = order[0]
+    chosen = modes[0].first
     best = restarts[chosen] if chosen < number else _another(climb, ends, chosen)
     fit = Fit.of(plan, data, best, [*restarts, *([best] if chosen >= number else [])])
     modes = distinct(free.score, free.likelihood, found[:number])
-    nested = _nested(simple, found[tried:])
+    nested = _nested(simple, found[-len(simple.begun) :])
     fit.metrics |= {
         "modes": [m.to_json() for m in modes],
         "nested": nested,
@@ -73,13 +75,30 @@ def maximum_likelihood(
     return fit
 
 
-def _faults(climb: Climb, ends: End, i: int) -> Faults:
-    """Return what is wrong where a restart ended."""
+def _faults(climb: Climb, ends: End) -> list[Faults]:
+    """Return what is wrong where the restarts ended."""
     model = climb.restarts[0].model
     plain = climb.plan.spec.priors.experts.kind == "none" and model.experts.depth == 1
     needed = len(model.expert_columns) + 1 if plain else 0
-    continuous = model.likelihood.has_density
-    return faults(ends.joint[i], ends.log_gate[i], continuous=continuous, needed=needed)
+    floors = _at_floor(climb, ends)
+    one = [i for i, begun in enumerate(ends.begun) if begun == ONE]
+    if any(bool(floors[i].any()) for i in one):  # then the rows themselves leave nothing over
+        floors = torch.zeros_like(floors)
+    return [
+        faults(*each, continuous=model.likelihood.has_density, needed=needed, at_floor=floor)
+        for *each, floor in zip(ends.joint, ends.log_gate, floors, strict=True)
+    ]
+
+
+def _at_floor(climb: Climb, ends: End) -> Tensor:
+    """Return which experts have a scale that cannot be smaller, (M, K)."""
+    model, guide = copy.deepcopy((climb.restarts[0].model, climb.restarts[0].guide))
+    rows = []
+    for values in ends.values:
+        climb.score.hand_over(model, guide, values)
+        scale = model.likelihood.constants().get("scale", torch.ones(1)).detach()
+        rows.append((scale < 2 * SMALLEST_SCALE).expand(model.num_experts))
+    return torch.stack(rows)
 
 
 def _record(climb: Climb, free: End) -> None:

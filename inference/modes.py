@@ -71,7 +71,9 @@ class Faults:
     hard: list[tuple[int, int]] = field(default_factory=list)
 
 
-def faults(joint: Tensor, log_gate: Tensor, *, continuous: bool, needed: int) -> Faults:
+def faults(
+    joint: Tensor, log_gate: Tensor, *, continuous: bool, needed: int, at_floor: Tensor
+) -> Faults:
     """Return what is wrong with a solution.
 
     Args:
@@ -79,6 +81,8 @@ def faults(joint: Tensor, log_gate: Tensor, *, continuous: bool, needed: int) ->
         log_gate: log p(z = k | x), (N, K).
         continuous: whether the response has a density, which can grow without bound.
         needed: how many rows an expert can fit exactly; 0 where it may not.
+        at_floor: the experts with a scale that cannot be smaller, where one expert for all rows
+            would have a larger one, (K,).
     """
     r, own = joint.softmax(0), joint - log_gate.T  # (K, N)
     rows = r.sum(1)
@@ -89,7 +93,7 @@ def faults(joint: Tensor, log_gate: Tensor, *, continuous: bool, needed: int) ->
         mean = weighted / rows.clamp_min(1e-12)
         rest = (weighted.sum() - weighted) / (rows.sum() - rows).clamp_min(1e-12)
         few = (rows < needed + 1) & (mean - rest > BETTER)
-        spikes = (mean - rest > SHARP) | few
+        spikes = (mean - rest > SHARP) | few | at_floor
         found.spikes = (spikes & (rows >= 1)).nonzero()[:, 0].tolist()
     if k > 1 and k * k * n <= LARGEST:
         found.tied = _pairs((own[:, None] - own[None]).abs().amax(-1) < TIED)

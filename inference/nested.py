@@ -18,11 +18,15 @@ from pyromoe.models.networks import Networks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pyromoe.guides import WeightedGuide
     from pyromoe.inference.score import Score
     from pyromoe.models import MixtureOfExperts
 
 ABSENT = -30.0
 """The gate's logit of an expert that is left out: a share of 1e-13."""
+
+ONE = "1 expert"
+"""The simpler model in which all experts are the same."""
 
 
 @dataclass(frozen=True)
@@ -68,42 +72,49 @@ class Nested:
         return (sums / count.clamp_min(1)).gather(1, self.group)
 
 
-def nested_in(model: MixtureOfExperts, score: Score) -> Nested | None:
+def nested_in(model: MixtureOfExperts, guide: WeightedGuide, score: Score) -> Nested | None:
     """Return the simpler models that a model contains, as far as they are known."""
-    places, first = dict[str, Tensor](), 0
-    for name, parameter in score.parameters.items():
-        places[name.removeprefix("model.")] = torch.arange(parameter.numel()).view_as(parameter)
-        places[name.removeprefix("model.")] += first
-        first += parameter.numel()
+    places, size, k = _places(guide, score), score.values.shape[1], model.num_experts
+    own = [p for n, p in places.items() if not n.startswith("gate.") and p.shape[0] == k]
     found = []
     for restriction in model.likelihood.restrictions():
         held = {places[f"likelihood.{n}"]: value for n, value in restriction.held.items()}
-        last = f"experts.weight_{model.experts.depth - 1}"
-        if restriction.constant and last not in places:
-            continue  # a prior has made it a latent site
-        held |= {places[last][..., output]: 0.0 for output in restriction.constant}
+        last = places[f"experts.weight_{model.experts.depth - 1}"]
+        held |= {last[..., output]: 0.0 for output in restriction.constant}
         equal = [places[f"likelihood.{n}"] for n in restriction.equal]
-        found.append(_nested(restriction.name, first, held, equal))
-    found += _without_one(model, places, first)
+        found.append(_nested(restriction.name, size, held, equal))
+    if k > 1:
+        gate = {p: 0.0 for n, p in places.items() if n.startswith("gate.")}
+        found.append(_nested(ONE, size, gate, own))
+    # Under a prior, a gate that leaves an expert out is no simpler model, but an unlikely one.
+    if (
+        k > 2
+        and isinstance(model.gate, Networks)
+        and not any("gate" in n for n in guide.weights.names)
+    ):
+        weight, bias = (
+            places[f"gate.{name}_{model.gate.depth - 1}"] for name in ("weight", "bias")
+        )
+        # The first logit is held too: what is added to all of them changes nothing, and the
+        # others could all fall to the last one's.
+        held = {weight[..., [0, -1]]: 0.0, bias[..., 0]: 0.0, bias[..., -1]: ABSENT}
+        held |= {each[-1]: math.nan for each in own}
+        found.append(_nested(f"{k - 1} experts", size, held, []))
     if not found:
         return None
     parts = zip(*((each.free, each.held, each.group) for each in found), strict=True)
     return Nested([n for each in found for n in each.names], *map(torch.cat, parts))
 
 
-def _without_one(model: MixtureOfExperts, places: dict[str, Tensor], size: int) -> list[Nested]:
-    """Return the model of one expert less, where the gate is a network without priors."""
-    k, gate = model.num_experts, model.gate
-    last = gate.depth - 1 if isinstance(gate, Networks) else 0
-    weight, bias = (places.get(f"gate.{name}_{last}") for name in ("weight", "bias"))
-    if k == 1 or weight is None or bias is None or bias.shape[-1] != k:
-        return []
-    # The gate's first logit is held too: what is added to all of them changes nothing, and the
-    # others could all fall to the last one's.
-    held = {weight[..., -1]: 0.0, bias[..., -1]: ABSENT, weight[..., 0]: 0.0, bias[..., 0]: 0.0}
-    own = [p for n, p in places.items() if not n.startswith("gate.") and p.shape[0] == k]
-    held |= {each[-1]: math.nan for each in own}
-    return [_nested(f"{k - 1} expert{'s' if k > 2 else ''}", size, held, [])]
+def _places(guide: WeightedGuide, score: Score) -> dict[str, Tensor]:
+    """Return where each parameter of the model lies in a vector, by its name in the model."""
+    points = {f"guide.weights.point_{i}": name for i, name in enumerate(guide.weights.names)}
+    places, first = dict[str, Tensor](), 0
+    for name, parameter in score.parameters.items():
+        numbers = torch.arange(first, first + parameter.numel())
+        places[points.get(name, name.removeprefix("model."))] = numbers.view_as(parameter)
+        first += parameter.numel()
+    return places
 
 
 def _nested(name: str, size: int, held: dict[Tensor, float], equal: list[Tensor]) -> Nested:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FEW = 0.1
 """Less than this share of the starts, or one alone, is few to agree."""
+MANY = 4
+"""Starts of which something can be said."""
 FEWER = "experts.number"
 PRIOR = "set priors.experts and priors.gate to kind: normal"
 
@@ -38,7 +40,7 @@ def warned(
 
 def _of_surface(modes: Sequence[Mode], found: Faults, best: Restart) -> Iterator[tuple[str, ...]]:
     if found.spikes:
-        what = f"{_experts(found.spikes)} on a few rows, or on rows that hardly differ"
+        what = f"{_experts(found.spikes)}: on a few rows, or on rows that hardly differ"
         yield "spike", what, f"lower {FEWER}, set likelihood.scale: shared, or {PRIOR}"
     higher = [m for m in modes if m.degenerate and m.log_likelihood > (best.log_likelihood or 0)]
     if higher and not found.spikes:
@@ -52,9 +54,9 @@ def _of_surface(modes: Sequence[Mode], found: Faults, best: Restart) -> Iterator
         )
     scale = best.model.likelihood.constants().get("scale")
     scale = None if scale is None else scale.detach()
-    if scale is not None and float(scale.min()) < 10 * SMALLEST_SCALE:
-        experts = (scale < 10 * SMALLEST_SCALE).nonzero()[:, 0].tolist()
-        what = f"the scale of expert {listed(map(str, experts))} is at its floor, {SMALLEST_SCALE}"
+    if scale is not None and float(scale.min()) < 2 * SMALLEST_SCALE:
+        experts = (scale < 2 * SMALLEST_SCALE).nonzero()[:, 0].tolist()
+        what = f"{_experts(experts)}: a scale at its floor, {SMALLEST_SCALE} of the response"
         yield "scale_at_floor", what, "look for repeated rows, or a response without noise"
 
 
@@ -70,14 +72,19 @@ def _of_solution(found: Faults) -> Iterator[tuple[str, ...]]:
         what = f"experts {_pairs(found.tied)} are the same"
         yield "tied_experts", what, f"lower {FEWER}"
     if found.dead:
-        what = f"{_experts(found.dead)} less than one row"
-        yield "dead_experts", what.replace("sits on", "has"), f"lower {FEWER}"
+        what = f"{_experts(found.dead)}: less than one row"
+        yield "dead_experts", what, f"lower {FEWER}"
 
 
 def _of_starts(best: Restart, modes: Sequence[Mode]) -> Iterator[tuple[str, ...]]:
     total = sum(m.hits for m in modes)
-    hits = modes[0].hits if modes else 0
-    if total >= 4 and (hits < 2 or hits < FEW * total):
+    regular = [m for m in modes if not m.degenerate]
+    if not regular:
+        what = f"no start ended regularly; this one began with {best.initialisation}"
+        yield "no_regular_start", what, f"lower {FEWER}, or set likelihood.scale: shared"
+        return
+    hits = regular[0].hits
+    if total >= MANY and (hits < 2 or hits < FEW * total):
         what = f"{hits} of {total} starts reached the best mode: there may be a better one"
         yield "few_starts_agree", what, f"set fit.restarts: {4 * total}"
     if not best.converged:
@@ -89,19 +96,18 @@ def _of_nested(
     modes: Sequence[Mode], nested: Sequence[dict[str, Any]]
 ) -> Iterator[tuple[str, ...]]:
     regular = [m.log_likelihood for m in modes if not m.degenerate]
-    top = max(regular, default=-float("inf"))
     for each in nested:
-        if each["log_likelihood"] > top + SAME:
+        if regular and each["log_likelihood"] > max(regular) + SAME:
             what = (
-                f"the simpler model {each['model']} reaches {each['log_likelihood']:.4f} nats, "
-                f"the starts of this one {top:.4f}: it was started from there too"
+                f"with {each['model']}, a simpler model, log p(y | x) reaches "
+                f"{each['log_likelihood']:.4f} nats, and from the starts of this one "
+                f"{max(regular):.4f}; it was started from there too"
             )
             yield "simpler_model_better", what, "prefer the simpler model, or raise fit.restarts"
 
 
 def _experts(which: Sequence[int]) -> str:
-    names = listed(map(str, which))
-    return f"expert{'s' if len(which) > 1 else ''} {names} {'sit' if len(which) > 1 else 'sits'}"
+    return f"expert{'s' if len(which) > 1 else ''} {listed(map(str, which))}"
 
 
 def _pairs(pairs: Sequence[tuple[int, int]]) -> str:
