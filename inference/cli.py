@@ -43,12 +43,14 @@ app = typer.Typer(
 def check(spec: SpecPath, set_: Settings = None) -> None:
     """Validate a spec and its data, and print every default."""
     _lightly()
+    from pyromoe.inference.choice import settle
     from pyromoe.inference.plan import make_plan
     from pyromoe.models.data import load
     from pyromoe.models.spec_file import read_spec, to_yaml
 
     file = read_spec(spec, set_ or ())
     plan, data = make_plan(file), load(file)
+    plan = settle(plan, len(data.train.rows))
     terminal.out.print(to_yaml(plan.spec), markup=False, end="")
     test, columns = len(data.test.rows), data.encoding.columns
     classes = f", {data.encoding.num_classes} classes" if data.encoding.num_classes else ""

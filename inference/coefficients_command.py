@@ -40,7 +40,6 @@ def coefficients(
     those of the first one. `pyromoe evaluate SPEC --parameters FILE` takes what --out writes.
     """
     from pyromoe.inference.bootstrap import bootstrap
-
     from pyromoe.inference.natural import Natural, to_json
     from pyromoe.inference.standard_errors import standard_errors
     from pyromoe.inference.store import load_fit, with_data, write_new

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BAR = 24
 """Width of a full bar, in characters."""
+MODES = 5
+"""Solutions that are shown."""
 
 
 def inspect(folder: Path, rows: int) -> None:
@@ -54,15 +56,35 @@ def metric_lines(metrics: dict[str, Any]) -> Iterator[str]:
         if name in metrics:
             yield f"{name} of the {metrics['measured_on']} rows: {metrics[name]:.4g}"
     yield f"{metrics['parameters']} parameters, {metrics['effective_experts']:.2f} experts in use"
+    yield from _start_lines(metrics)
+    if "mode" in metrics:
+        yield f"{metrics['steps']} steps a start, {metrics['mode']}"
+    for warning in metrics.get("warnings", ()):
+        name = warning["name"].replace("_", " ")
+        yield f"warning, {name}: {warning['what']}; {warning['remedy']}"
+
+
+def _start_lines(metrics: dict[str, Any]) -> Iterator[str]:
+    """Say how many starts agree, and what other solutions there are."""
     starts = metrics["restarts"]
     done = sum(bool(r["converged"]) for r in starts)
     broken = sum("failure" in r for r in starts)
     best = max((r["log_likelihood"] for r in starts if r["log_likelihood"] is not None), default=0)
     near = sum(r["log_likelihood"] is not None and best - r["log_likelihood"] < 0.1 for r in starts)
     text = f"{near} of {len(starts)} starts came within 0.1 nats of the best, {done} converged"
-    yield text + (f", {broken} broke down" if broken else "")
-    if "mode" in metrics:
-        yield f"{metrics['steps']} steps a start, {metrics['mode']}"
+    if not (modes := metrics.get("modes")):
+        yield text + (f", {broken} broke down" if broken else "")
+        return
+    total = sum(mode["hits"] for mode in modes)
+    lost = f", {broken} broke down" if broken else ""
+    yield f"{metrics['optimiser']} from {len(starts)} starts, {done} converged{lost}"
+    for mode in modes[:MODES]:
+        kind = ", degenerate" if "spikes" in mode else ""
+        yield f"{mode['log_likelihood']:>12.4f} nats from {mode['hits']} of {total} starts{kind}"
+    if len(modes) > MODES:
+        yield f"    and {len(modes) - MODES} more solutions"
+    for model in metrics["nested"]:
+        yield f"{model['log_likelihood']:>12.4f} nats at best with {model['model']}"
 
 
 def bar(share: float) -> str:

@@ -66,7 +66,7 @@ class Loop:
         members = [(elbo, restart.model, restart.guide) for restart, elbo, _ in starts]
         self.take = Step(
             *members[0],
-            optimiser=settings.optimiser,
+            optimiser=settings.optimiser or "adam",
             mode=settings.mode,
             divide_by=n,
             beside=members[1:],

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from pyromoe.inference.choice import check_optimiser
 from pyromoe.inference.schedule import Schedule
 from pyromoe.inference.treatments import TREATMENTS, Treatment
 from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
+from pyromoe.models.fit_settings import CONVERGED
 from pyromoe.models.spec_errors import MUST
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ def make_plan(file: SpecFile) -> Plan:
     options = {**dataclasses.asdict(config), **_plain(schedules)}
     filled = type(spec.treatment)(name=treatment.name, **options)
     spec = spec.model_copy(update={"objective": objective, "guide": guide, "treatment": filled})
+    check_optimiser(file, spec)
     return Plan(spec, treatment, config, schedules, objective, latent)
 
 
@@ -112,7 +115,10 @@ def with_treatment(file: SpecFile, name: str, objective: ObjectiveName | None = 
     chosen = wanted if wanted in treatment.objectives else treatment.objectives[0]
     keeps = wanted is not None and spec.guide.z in guides(treatment, chosen)
     guide = spec.guide.model_copy(update={"z": spec.guide.z if keeps else None})
-    update = {"treatment": own, "objective": chosen, "guide": guide}
+    # What is compared takes the same steps: no other treatment ends where a gradient vanishes.
+    steps = "adam" if spec.fit.optimiser in (None, *CONVERGED) else spec.fit.optimiser
+    fit = spec.fit.model_copy(update={"optimiser": steps, "initialisation": None})
+    update = {"treatment": own, "objective": chosen, "guide": guide, "fit": fit}
     return dataclasses.replace(file, spec=spec.model_copy(update=update))
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 PLATEAU = 1e-3
 """Converged: the training log-likelihood moved less in the last tenth, in nats a datum."""
 
+VANISHED = 1e-6
+"""Converged, where steps were not stochastic: the gradient's norm is at most this, nats a row."""
+
 
 @dataclass
 class Restart:
@@ -29,6 +32,9 @@ class Restart:
         seconds: how long they took.
         failure: what went wrong, or an empty text.
         mode: how its steps were run, or why not as was asked.
+        gradient: the gradient's Euclidean norm at the end, nats a row; None where steps were
+            stochastic.
+        initialisation: where it started.
     """
 
     seed: int
@@ -41,10 +47,14 @@ class Restart:
     seconds: float = 0.0
     failure: str = ""
     mode: str = ""
+    gradient: float | None = None
+    initialisation: str = "random"
 
     @property
     def converged(self) -> bool:
-        """Whether the training log-likelihood has stopped moving."""
+        """Whether the gradient has vanished, or the training log-likelihood stopped moving."""
+        if self.gradient is not None:
+            return not self.failure and self.gradient <= VANISHED
         late = [
             row["log_likelihood"]
             for row in self.history
@@ -53,3 +63,11 @@ class Restart:
         if self.failure or len(late) < 2:
             return False
         return float(max(late) - min(late)) < PLATEAU
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `metrics.json` says of it."""
+        found: dict[str, Any] = {"seed": self.seed, "log_likelihood": self.log_likelihood}
+        found |= {"converged": self.converged}
+        if self.gradient is not None:
+            found |= {"gradient": self.gradient, "initialisation": self.initialisation}
+        return found | ({"failure": self.failure} if self.failure else {})

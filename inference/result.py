@@ -65,11 +65,8 @@ class Fit:
         fit = cls(plan.spec, data.encoding, best.model, best.guide, {}, history, data)
         fit.metrics = {
             **fit.measure(data),
-            "restarts": [
-                {"seed": r.seed, "log_likelihood": r.log_likelihood, "converged": r.converged}
-                | ({"failure": r.failure} if r.failure else {})
-                for r in restarts
-            ],
+            "restarts": [r.summary() for r in restarts],
+            "optimiser": plan.spec.fit.optimiser,
             "treatment": plan.treatment.name,
             "objective": plan.objective,
             "guide": plan.latent,

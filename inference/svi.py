@@ -12,12 +12,15 @@ import torch
 from pyromoe.guides import Seeded
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.build import build
+from pyromoe.inference.choice import settle
 from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.loop import Loop, NumericalError
+from pyromoe.inference.maximum_likelihood import maximum_likelihood
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.restart import Restart
 from pyromoe.inference.result import Fit
 from pyromoe.models.data import Data, from_table, load
+from pyromoe.models.fit_settings import CONVERGED
 from pyromoe.models.spec_file import SpecFile, read_spec
 
 if TYPE_CHECKING:
@@ -61,6 +64,10 @@ def fit(
     plan = make_plan(file)
     if data is None:
         data = load(file) if table is None else from_table(plan.spec, table)
+    plan = settle(plan, len(data.train.rows))
+    if plan.spec.fit.optimiser in CONVERGED:
+        with one_thread():
+            return _converged(plan, data, budget, progress)
     budget = budget or Budget("epochs", plan.spec.fit.epochs)
     number = plan.spec.fit.restarts
     restarts: list[Restart] = []
@@ -113,6 +120,17 @@ def start(plan: Plan, data: Data, number: int) -> tuple[Restart, Treatment_ELBO,
     elbo = Treatment_ELBO(plan.treatment, noise=Seeded(noise))
     elbo.config = plan.config
     return Restart(number, model, guide), elbo, torch.Generator().manual_seed(order)
+
+
+def _converged(
+    plan: Plan, data: Data, budget: Budget | None, progress: Callable[[float, str], None] | None
+) -> Fit:
+    """Return the fit by an optimiser that ends where the gradient vanishes."""
+    starts = [start(plan, data, number) for number in range(plan.spec.fit.restarts)]
+    restarts, seeds = [s for s, _, _ in starts], [order.initial_seed() for _, _, order in starts]
+    report = progress or (lambda done, text: None)
+    together = len(next(iter(_groups(plan, data))))
+    return maximum_likelihood(plan, data, restarts, seeds, together, budget, report)
 
 
 def _groups(plan: Plan, data: Data) -> Iterator[range]:

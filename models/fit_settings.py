@@ -37,12 +37,41 @@ class Treatment(Section):
         return dict(self.model_extra or {})
 
 
+Initialisation = Literal[
+    "random", "kmeans_x", "kmeans_xy", "kmeans_residuals", "quantile", "random_partition"
+]
+Initialisations = Annotated[
+    Annotated[Initialisation, Tag("word")]
+    | Annotated[list[Initialisation], Field(min_length=1), Distinct, Tag("other")],
+    word_or("word"),
+]
+Stochastic = Literal["adam", "adamw", "sgd"]
+Optimiser = Literal["adam", "adamw", "sgd", "em", "lbfgs"]
+CONVERGED = ("em", "lbfgs")
+"""The optimisers that end where the gradient vanishes."""
+
+
 class Fit(Section):
     """How the parameters are found."""
 
     optimiser: Annotated[
-        Literal["adam", "adamw", "sgd"], Field(description="Which optimiser takes the steps.")
-    ] = "adam"
+        Optimiser | None,
+        Field(
+            description="adam, adamw, sgd take stochastic steps. em and lbfgs, for treatment "
+            "enumerate with the objective marginal, maximise the likelihood until its gradient "
+            "vanishes, on all rows and in float64. Left out: lbfgs for plain maximum likelihood "
+            "in float64 with all rows in a batch (or no batch_size named, and up to 10,000 rows), "
+            "adam otherwise."
+        ),
+    ] = None
+    initialisation: Annotated[
+        Initialisations | None,
+        Field(
+            description="Where restarts begin: the networks' random values, or a first assignment "
+            "of the rows to experts; a list is gone through in turn. Left out: all for em and "
+            "lbfgs, random for the others."
+        ),
+    ] = None
     learning_rate: Annotated[float, Field(gt=0, le=10, description="Length of a step.")] = 0.01
     schedule: Annotated[
         Literal["constant", "cosine"], Field(description="Course of the learning rate.")
@@ -55,7 +84,13 @@ class Fit(Section):
     ] = 256
     epochs: Annotated[int, Field(ge=1, le=10**6, description="Passes over the rows.")] = 200
     restarts: Annotated[
-        int, Field(ge=1, le=1000, description="Fits from different starts; the best is kept.")
+        int,
+        Field(
+            ge=1,
+            le=1000,
+            description="Fits from different starts, of which the best is kept; 32 for em and "
+            "lbfgs if left out.",
+        ),
     ] = 4
     precision: Annotated[
         Literal["float32", "float64"], Field(description="Type of the numbers.")

@@ -173,7 +173,8 @@ def _unknown_choice(path: FieldPath, value: object, choices: list[str]) -> _Prob
     word = SYNONYMS.get(str(value).lower(), str(value))
     every = f"choose one of: {', '.join(choices)}" if len(choices) > 1 else f"write {choices[0]}"
     remedy = f"{did_you_mean(word, choices)} {every}".strip()
-    return _Problem("choice", path, f"unknown {path[-1]} {quoted(value)}", remedy)
+    name = next(part for part in reversed(path) if isinstance(part, str))  # of an entry, its list
+    return _Problem("choice", path, f"unknown {name} {quoted(value)}", remedy)
 
 
 def _no_tag(path: FieldPath, value: object, tag: str) -> _Problem:

@@ -32,6 +32,7 @@ class Beta(Likelihood):
 
     family = "beta"
     anywhere = 0.5
+    has_density = True
     arguments = ("num_experts",)
 
     def __init__(self, num_experts: int) -> None:

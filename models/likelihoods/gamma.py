@@ -30,6 +30,7 @@ class Gamma(Likelihood):
 
     family = "gamma"
     anywhere = 1.0
+    has_density = True
     arguments = ("num_experts",)
 
     def __init__(self, num_experts: int) -> None:

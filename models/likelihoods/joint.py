@@ -48,6 +48,7 @@ class Joint(Likelihood):
             for place in each.offset_places
             if not each.in_units
         )
+        self.has_density = all(each.has_density for each in likelihoods)
         self.required = tuple({name for each in likelihoods for name in each.required})
 
     def parts(self) -> list[Likelihood]:
@@ -81,6 +82,11 @@ class Joint(Likelihood):
         """Return the responses as the input of a network, (N, E)."""
         parts = self.parts()
         return torch.cat([p.encode(y[:, r], extras) for r, p in enumerate(parts)], -1)
+
+    def at_floor(self) -> Tensor:
+        """Return which experts have a scale that cannot be smaller, in any response."""
+        each = torch.broadcast_tensors(*(part.at_floor() for part in self.parts()))
+        return torch.stack(each).any(0)
 
     def filled(self, y: Tensor) -> Tensor:
         """Return y with a value in the support in the place of what is missing."""

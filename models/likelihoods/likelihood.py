@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -30,6 +31,23 @@ LARGE = 10.0
 """From here on Stirling's series of six terms is exact to 1e-13."""
 
 
+@dataclass(frozen=True)
+class Restriction:
+    """A simpler model that a family contains, at least as a limit.
+
+    Attributes:
+        name: of the simpler model.
+        held: parameters of the likelihood, by name, and the number that makes them the limit.
+        equal: parameters of the likelihood that are the same for all experts.
+        constant: outputs of an expert that do not depend on the predictors.
+    """
+
+    name: str
+    held: Mapping[str, float] = field(default_factory=dict)
+    equal: tuple[str, ...] = ()
+    constant: tuple[int, ...] = ()
+
+
 class Likelihood(PyroModule):
     """p(y | z, x): from the outputs of K networks to a distribution of y.
 
@@ -41,6 +59,8 @@ class Likelihood(PyroModule):
         places: the outputs that are linear predictors of locations, one for each response.
         offset_places: those of them to which an offset is added.
         in_units: whether the locations are in the units of the response.
+        varied: whether experts differ in more than their parameters.
+        has_density: whether y is a number with a density, which can grow without bound.
         outputs: P, how many outputs of an expert it needs.
         encoded: E, the width of `encode`.
     """
@@ -52,6 +72,8 @@ class Likelihood(PyroModule):
     places: tuple[int, ...] = (0,)
     offset_places: tuple[int, ...] = (0,)
     in_units: bool = False
+    varied: ClassVar[bool] = False
+    has_density: bool = False
     outputs: int = 1
     encoded: int = 1
 
@@ -100,6 +122,14 @@ class Likelihood(PyroModule):
         """Return a likelihood for each response, where they are independent given z."""
         return [self]
 
+    def restrictions(self) -> tuple[Restriction, ...]:
+        """Return the simpler models that this one contains, the nearest ones."""
+        return ()
+
+    def at_floor(self) -> Tensor:
+        """Return which experts have a scale that cannot be smaller, (K,) or (1,)."""
+        return torch.zeros(1, dtype=torch.bool)
+
 
 class LocationScale(Likelihood):
     """A family on the real line: loc from the expert, and a scale.
@@ -112,6 +142,7 @@ class LocationScale(Likelihood):
 
     arguments = ("num_experts", "scale")
     in_units = True
+    has_density = True
 
     def __init__(self, num_experts: int, scale: Scale = "per_expert") -> None:
         super().__init__()
@@ -136,6 +167,23 @@ class LocationScale(Likelihood):
         if self.outputs == 2:
             return {}
         return {"scale": (self.log_scale.exp() + SMALLEST_SCALE)[:, 0] * units[0]}
+
+    def at_floor(self) -> Tensor:
+        """Return which experts have a scale that cannot be smaller, (K,) or (1,)."""
+        return super().at_floor() if self.outputs == 2 else near_floor(self.log_scale)[:, 0]
+
+    def restrictions(self) -> tuple[Restriction, ...]:
+        """Return the same with a constant scale, or with one scale for all experts."""
+        if self.outputs == 2:
+            return (Restriction("scale: per_expert", constant=(1,)),)
+        if len(self.log_scale) == 1:
+            return ()
+        return (Restriction("scale: shared", equal=("log_scale",)),)
+
+
+def near_floor(log_scale: Tensor) -> Tensor:
+    """Return where a scale is hardly above the smallest one."""
+    return log_scale.detach().exp() < SMALLEST_SCALE
 
 
 def of_experts(values: Tensor, z: Tensor | None) -> Tensor:

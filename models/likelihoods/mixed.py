@@ -71,6 +71,7 @@ class Mixed(Likelihood):
     """
 
     family = "mixed"
+    varied = True
 
     def __init__(self, families: Sequence[Likelihood], of_expert: Sequence[int]) -> None:
         super().__init__()
@@ -80,6 +81,7 @@ class Mixed(Likelihood):
         self.outputs = max(each.outputs for each in families)
         learns = [each for each in families if each.places]
         self.places, self.encoded = learns[0].places, learns[0].encoded
+        self.has_density = any(each.has_density for each in families)
         self.in_units = all(each.in_units for each in learns)
         self.offset_places, self.anywhere = learns[0].offset_places, learns[0].anywhere
         within = [sum(g == f for g in of_expert[:k]) for k, f in enumerate(of_expert)]
@@ -118,6 +120,15 @@ class Mixed(Likelihood):
             sum(torch.where(which == f, m, 0.0) for f, m in enumerate(of_response))  # type: ignore[misc]
             for of_response in zip(*each, strict=True)
         ]
+
+    def at_floor(self) -> Tensor:
+        """Return which experts have a scale that cannot be smaller, (K,)."""
+        found = torch.zeros_like(self.of_expert, dtype=torch.bool)
+        for f, part in enumerate(self.families()):
+            floor = part.at_floor()
+            of_each = floor[self.within[f] if len(floor) > 1 else torch.zeros_like(self.within[f])]
+            found = torch.where(self.of_expert == f, of_each, found)
+        return found
 
     def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
         """Return what each expert has, (K, ...); NaN where its family has no such thing."""

@@ -20,6 +20,7 @@ from pyromoe.models.likelihoods.likelihood import (
     NONE,
     SMALLEST_SCALE,
     Likelihood,
+    near_floor,
     of_experts,
 )
 from pyromoe.models.likelihoods.observed import is_observed
@@ -45,6 +46,7 @@ class MultivariateNormal(Likelihood):
 
     family = "multivariate_normal"
     in_units = True
+    has_density = True
     offset_places = ()
     arguments = ("num_experts", "num_responses", "covariance", "incomplete")
 
@@ -100,6 +102,10 @@ class MultivariateNormal(Likelihood):
         matrix = self._matrix(self.coefficients[:, 0]) if self.is_full else None
         factor = _factor(scale, matrix) * torch.as_tensor(units, dtype=scale.dtype)[:, None]
         return {"covariance": factor @ factor.mT}
+
+    def at_floor(self) -> Tensor:
+        """Return which experts have a scale s that cannot be smaller, (K,) or (1,)."""
+        return near_floor(self.log_scale)[:, 0].any(-1)
 
     def _matrix(self, coefficients: Tensor) -> Tensor:
         """Return I - b, (..., R, R): errors times it are independent."""

@@ -15,12 +15,20 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, of_experts, stirling
+from pyromoe.models.likelihoods.likelihood import (
+    NONE,
+    Likelihood,
+    Restriction,
+    of_experts,
+    stirling,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch.types import _size
+NEARLY_NONE = -25.0
+"""The log dispersion where the probabilities are those of the Poisson to rounding."""
 
 
 class NegativeBinomial(Likelihood):
@@ -52,6 +60,10 @@ class NegativeBinomial(Likelihood):
     def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
         """Return alpha, as dispersion."""
         return {"dispersion": self.log_dispersion[:, 0].exp()}
+
+    def restrictions(self) -> tuple[Restriction, ...]:
+        """Return the Poisson."""
+        return (Restriction("poisson", held={"log_dispersion": NEARLY_NONE}),)
 
 
 class _NegativeBinomial(TorchDistribution):

@@ -22,7 +22,13 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyromoe.models.likelihoods.likelihood import NONE, LocationScale, Scale, of_experts
+from pyromoe.models.likelihoods.likelihood import (
+    NONE,
+    LocationScale,
+    Restriction,
+    Scale,
+    of_experts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +42,8 @@ BELOW = 1 - 1e-6
 LARGEST_SKEWNESS = BELOW * (4 - math.pi) / 2 * (B * B / (1 - B * B)) ** 1.5
 FIRST = 0.1
 """Not 0, where alpha has no derivative in the skewness."""
+NEARLY_NONE = 1e-9
+"""A skew of which alpha is a thousandth, and the density the normal's to rounding."""
 
 
 class SkewNormal(LocationScale):
@@ -66,6 +74,10 @@ class SkewNormal(LocationScale):
         skew = self.skew[:, 0]
         own = {"shape": shape_of(skew), "skewness": LARGEST_SKEWNESS * skew.tanh()}
         return super().constants(units) | own
+
+    def restrictions(self) -> tuple[Restriction, ...]:
+        """Return the normal."""
+        return (Restriction("normal", held={"skew": NEARLY_NONE}), *super().restrictions())
 
 
 def shape_of(skew: Tensor) -> Tensor:

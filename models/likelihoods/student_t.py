@@ -15,7 +15,14 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyromoe.models.likelihoods.likelihood import NONE, LocationScale, Scale, of_experts, stirling
+from pyromoe.models.likelihoods.likelihood import (
+    NONE,
+    LocationScale,
+    Restriction,
+    Scale,
+    of_experts,
+    stirling,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
 
 SMALLEST_DF = 1.0
 FIRST_DF = 10.0
+LARGE_LOG_DF = 30.0
+"""Where the density is that of the normal to rounding."""
 
 
 class StudentT(LocationScale):
@@ -52,6 +61,10 @@ class StudentT(LocationScale):
     def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
         """Return the scale and nu, as degrees of freedom."""
         return super().constants(units) | {"df": SMALLEST_DF + self.log_df[:, 0].exp()}
+
+    def restrictions(self) -> tuple[Restriction, ...]:
+        """Return the normal, where nu is beyond counting."""
+        return (Restriction("normal", held={"log_df": LARGE_LOG_DF}), *super().restrictions())
 
 
 class _StudentT(dist.StudentT):  # type: ignore[misc]  # Pyro has no types

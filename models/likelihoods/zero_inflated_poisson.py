@@ -15,12 +15,14 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, of_experts
+from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, Restriction, of_experts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch.types import _size
+NEARLY_NONE = -30.0
+"""The log odds where the probabilities are those of the Poisson to rounding."""
 
 
 class ZeroInflatedPoisson(Likelihood):
@@ -54,6 +56,10 @@ class ZeroInflatedPoisson(Likelihood):
     def constants(self, units: Sequence[float] = (1.0,)) -> dict[str, Tensor]:
         """Return pi, as zero_probability."""
         return {"zero_probability": self.zero_logit[:, 0].sigmoid()}
+
+    def restrictions(self) -> tuple[Restriction, ...]:
+        """Return the Poisson."""
+        return (Restriction("poisson", held={"zero_logit": NEARLY_NONE}),)
 
 
 class _ZeroInflatedPoisson(TorchDistribution):

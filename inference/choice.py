@@ -1,0 +1,84 @@
+"""Which optimiser a spec means, and what follows from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, get_args
+
+from pyromoe.models.errors import listed
+from pyromoe.models.fit_settings import CONVERGED, Initialisation, Stochastic
+
+if TYPE_CHECKING:
+    from pyromoe.inference.plan import Plan
+    from pyromoe.models.spec import Fit, Spec
+    from pyromoe.models.spec_file import SpecFile
+
+RESTARTS = 32
+"""Of em and lbfgs where the spec names no number, with more than one expert."""
+FEW = 4
+"""The same with one expert, whose likelihood mostly has one maximum."""
+SMALL = 10_000
+"""Rows that are taken all at once where the spec names no batch size."""
+
+
+def check_optimiser(file: SpecFile, spec: Spec) -> None:
+    """Refuse an optimiser that cannot follow the treatment.
+
+    Args:
+        file: where its settings stand.
+        spec: the same with treatment and objective filled in.
+
+    Raises:
+        InputError: naming the valid ones.
+    """
+    optimiser, kinds = spec.fit.optimiser, spec.fit.initialisation
+    stochastic = get_args(Stochastic)
+    if optimiser in CONVERGED and not _exact(spec):
+        what = f"{optimiser} maximises log p(y | x) itself, with z summed out"
+        remedy = (
+            f"valid with treatment {spec.treatment.name} and objective {spec.objective}: "
+            f"{listed(stochastic)}; or set treatment: enumerate, objective: marginal"
+        )
+        raise file.error("fit.optimiser", what, remedy)
+    if optimiser in stochastic and kinds not in (None, "random", ["random"]):
+        what = f"{optimiser} starts from the networks' random values alone"
+        remedy = f"remove it, or set optimiser: {' or '.join(CONVERGED)}"
+        raise file.error("fit.initialisation", what, remedy)
+
+
+def settle(plan: Plan, rows: int) -> Plan:
+    """Return the plan with optimiser, starts, precision and batch written out.
+
+    Args:
+        plan: from `make_plan`.
+        rows: N, in the training data.
+    """
+    fit = plan.spec.fit
+    optimiser = fit.optimiser or ("lbfgs" if _plain(plan.spec, rows) else "adam")
+    update: dict[str, Any] = {"optimiser": optimiser}
+    if optimiser in CONVERGED:
+        update |= {"precision": "float64", "batch_size": "full"}
+        if "restarts" not in fit.model_fields_set:
+            update["restarts"] = RESTARTS if plan.spec.experts.number > 1 else FEW
+    else:
+        update["initialisation"] = "random"
+    if fit.initialisation is None and optimiser in CONVERGED:
+        update["initialisation"] = list(get_args(Initialisation))
+    settled: Fit = fit.model_copy(update=update)
+    return dataclasses.replace(plan, spec=plan.spec.model_copy(update={"fit": settled}))
+
+
+def _exact(spec: Spec) -> bool:
+    return spec.treatment.name == "enumerate" and spec.objective == "marginal"
+
+
+def _plain(spec: Spec, rows: int) -> bool:
+    """Whether a spec asks for nothing but the maximum of the likelihood of all rows."""
+    size = spec.fit.batch_size if "batch_size" in spec.fit.model_fields_set else SMALL
+    return (
+        _exact(spec)
+        and spec.priors.experts.kind == "none"
+        and spec.priors.gate.kind == "none"
+        and spec.fit.precision == "float64"
+        and (size == "full" or size >= rows)
+    )
