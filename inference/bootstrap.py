@@ -3,9 +3,9 @@ r"""Standard errors by the nonparametric bootstrap.
     data drawn with replacement  ->  maximum of their likelihood, from the fitted parameters  ->
     experts numbered as in the fit  ->  standard deviation of each parameter over the samples
 
-What is drawn are the data: rows, or groups that share a z. Efron (1979). Each sample starts from the
-fitted parameters, so that it stays with the same mode where it can; experts are then matched by the
-rows of the fit that they claim (`pyromoe.inference.labels`).
+What is drawn are the data: rows, or groups that share a z. Efron (1979). Each sample starts from
+the fitted parameters, so that it stays with the same mode where it can; experts are then matched by
+the rows of the fit that they claim (`pyromoe.inference.labels`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from pyromoe.inference.labels import match
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.inference.result import Fit
+    from pyromoe.models.columns import IntArray
 
 TOLERANCE = 1e-6
 """The gradient's norm at which a sample's search ends, nats a row: far below its own error."""
@@ -84,7 +84,7 @@ def _highest(score: Score, x: Tensor, y: Tensor) -> Tensor:
     return maximise(value_and_gradient, start, tolerance=TOLERANCE, iterations=MOST).values
 
 
-def _renumbered(named: Named, order: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Named:
+def _renumbered(named: Named, order: IntArray) -> Named:
     """Return parameters with the experts in another order; the gate's are differences again."""
     found: Named = {}
     for name, (dims, value) in named.items():

@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, Tag
 
 from pyromoe.models.model_settings import Network
 from pyromoe.models.settings import Columns, Distinct, Name, Positive, Section, word_or
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Levels = Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=12)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
