@@ -172,10 +172,12 @@ def _constants(fit: Fit, given: Given) -> None:
         return relative
 
     start = np.concatenate([p.double().numpy().ravel() for p in own])
-    found = least_squares(off, start, xtol=1e-15, ftol=1e-15, gtol=1e-15) if named else None
-    if found is None or np.linalg.matrix_rank(found.jac) < len(start):
-        missing = [name for name in known if name not in named]
-        raise given.error(missing[0] if missing else named[0], "required, but missing", "add it")
+    missing = [name for name in known if name not in named]
+    if not named:
+        raise given.error(missing[0], "required, but missing", "add it")
+    found = least_squares(off, start, xtol=1e-15, ftol=1e-15, gtol=1e-15)
+    if missing and np.linalg.matrix_rank(found.jac) < len(start):
+        raise given.error(missing[0], "required, but missing", "add it")
     set_to(found.x)
     errors = np.abs(off(found.x))
     if errors.max() > EXACT:

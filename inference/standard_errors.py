@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Method = Literal["information", "sandwich"]
 NOTHING = 1e-10
 """A direction with less than this part of the largest information has none."""
+GAIN = 1e-2
+"""A maximum is not there yet where more is to be gained by a step of Newton's method, nats."""
 MOVES = 1e-6
 """A parameter that moves less along a direction of length 1 does not depend on it."""
 
@@ -51,12 +53,14 @@ def standard_errors(fit: Fit, method: Method = "information") -> Named:
     """
     surface = Surface(fit)
     at = surface.values()
-    information = -_hessian(lambda v: surface.each(v).sum() + surface.prior(v), at)
+    slope, information = _slope_and_information(surface, at)
     size, directions = torch.linalg.eigh(information)
-    if float(size[0]) < -1e-6 * float(size[-1]):
+    known = size > NOTHING * float(size[-1])
+    # Twice what a step of Newton's method would gain, nats.
+    left = float(((slope @ directions)[known].square() / size[known]).sum())
+    if float(size[0]) < -1e-6 * float(size[-1]) or left > GAIN:
         what = "the parameters are not at a maximum of the likelihood, and have no standard errors"
         raise InputError(what, remedy="fit with fit.optimiser: lbfgs")
-    known = size > NOTHING * float(size[-1])
     root = directions[:, known] / size[known].sqrt()
     covariance = root @ root.T
     if method == "sandwich":
@@ -134,14 +138,15 @@ def _flat(named: Named) -> Tensor:
     return torch.cat([value.reshape(-1) for _, value in named.values()])
 
 
-def _hessian(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """Return the second derivatives of a scalar, (P, P)."""
-    return _jacobian(lambda v: _gradient(function, v), at)
+def _slope_and_information(surface: Surface, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradient of log p(y | x) + log prior, (P,), and minus its derivatives, (P, P)."""
 
+    def slope(values: Tensor) -> Tensor:
+        total = surface.each(values).sum() + surface.prior(values)
+        (gradient,) = torch.autograd.grad(total, values, create_graph=True)
+        return gradient
 
-def _gradient(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-    (gradient,) = torch.autograd.grad(function(values), values, create_graph=True)
-    return gradient
+    return slope(at.clone().requires_grad_()).detach(), -_jacobian(slope, at)
 
 
 def _jacobian(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
