@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from pyromoe.inference.maximise import maximise
-from pyromoe.inference.modes import SAME
 from pyromoe.inference.nested import ONE, nested_in
 from pyromoe.inference.result import log_jacobian, to_tensors
 from pyromoe.inference.score import Score
@@ -41,9 +40,9 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-7
 """The gradient's Euclidean norm at which a search ends, in nats a row."""
-FIRST, LATER = 25, 5
+FIRST, LATER = 15, 3
 """Iterations of the first M-step, which starts from random values, and of later ones."""
-SHORT, LONG = 10, 1000
+SHORT, LONG = 5, 1000
 """Rounds of EM at most, before another method takes over and as a method of its own."""
 GAIN = 1e-6
 """EM as a method of its own ends when a round gains less, in nats a row."""
@@ -247,7 +246,7 @@ class Climb:
 
         Returns:
             Where the simpler models ended, named as each begins; and where the whole model did,
-            from the best two ends of each, as they were and with what was held let loose. None
+            from the best end of each, as it was and with what was held let loose. None
             where there is no simpler model.
         """
         kinds = nested_in(self.restarts[0].model, self.restarts[0].guide, self.score)
@@ -259,18 +258,15 @@ class Climb:
         values, inverse = self.em(each.enter(own), each)
         simple = self.search(each.names, values, inverse, each)
         # Equal experts have equal gradients, and would stay equal.
-        best = [i for i in _best_two(simple) if simple.begun[i] != ONE]
+        best = [_best(simple, name) for name in kinds.names if name != ONE]
+        if not best:
+            return simple, simple.none()
         loose = each.of(best).leave(simple.values[best], own[best])
         starts = torch.cat([simple.values[best], loose])
         return simple, self.search([f"nested: {simple.begun[i]}" for i in best] * 2, starts)
 
 
-def _best_two(ends: End) -> list[int]:
-    """Return the two best distinct ends of each beginning."""
-    kept = dict[str, list[int]]()
-    for i in ends.score.argsort(descending=True).tolist():
-        same = kept.setdefault(ends.begun[i], [])
-        far = all(abs(float(ends.score[i] - ends.score[j])) > SAME for j in same)
-        if len(same) < 2 and far and math.isfinite(float(ends.score[i])):
-            same.append(i)
-    return [i for same in kept.values() for i in same]
+def _best(ends: End, begun: str) -> int:
+    """Return the best of the ends with one beginning."""
+    scores = ends.score.nan_to_num(-math.inf).tolist()
+    return max((i for i, b in enumerate(ends.begun) if b == begun), key=scores.__getitem__)
