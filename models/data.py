@@ -172,6 +172,7 @@ def _encode(spec_file: SpecFile, rows: Rows, default: str | None) -> Data:
         standardise=spec.data.standardise,
         extras=extras,
         group=spec.data.group,
+        centred=spec.experts.intercept == "per_expert",
         incomplete=(
             spec.data.missing.responses == "marginalise",
             spec.data.missing.predictors == "indicate",

@@ -40,6 +40,7 @@ def learn(
     extras: Sequence[Extra] = (),
     group: str | None = None,
     incomplete: tuple[bool, bool] = (False, False),
+    centred: bool = True,
 ) -> Encoding:
     """Learn an encoding: means and spreads from the training rows, levels and classes from all.
 
@@ -54,6 +55,8 @@ def learn(
         extras: What else belongs to each row.
         group: The column that says which rows share a z.
         incomplete: Whether responses, and predictors, may be missing.
+        centred: Whether standardised predictors get mean 0; an intercept that experts share would
+            otherwise be shared at the means, and not at 0.
     """
     if len(training) < 2:
         what = f"{len(training)} training row{'s' if len(training) != 1 else ''}"
@@ -69,6 +72,7 @@ def learn(
         known = training[there[training]] if missing else training
         if standardise != "none" and len(known):
             mean, sd = _moments(values[known])
+            mean = mean if centred else 0.0
         parts.append(Numeric(name=name, mean=mean, sd=sd, missing=missing))
     whole = standardise == "predictors_and_response"
     targets = []
