@@ -151,6 +151,7 @@ class Fit:
         weight = torch.as_tensor(self.model.weight(tensors["train"][0])).expand(len(r)).to(r)
         there = torch.from_numpy(data.train.rows != NOTHING).reshape(len(r), -1)
         count = sum(t.numel() for n, t in self.tensors().items() if not n.startswith("guide."))
+        count -= self.model.redundant
         n, total = float((weight[:, None] * there).sum()), totals["train"]
         assert total is not None
         bic = -2 * total + count * math.log(n)

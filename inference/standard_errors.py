@@ -64,10 +64,10 @@ def standard_errors(fit: Fit, method: Method = "information") -> Named:
     root = directions[:, known] / size[known].sqrt()
     covariance = root @ root.T
     if method == "sandwich":
-        scores = _jacobian(surface.each, at)
+        scores = jacobian(surface.each, at)
         covariance = covariance @ (scores.T @ scores) @ covariance
     named = surface.parameters_at(at)
-    slopes = _jacobian(lambda v: _flat(surface.parameters_at(v)), at)
+    slopes = jacobian(lambda v: _flat(surface.parameters_at(v)), at)
     error = ((slopes @ covariance) * slopes).sum(-1).clamp_min(0).sqrt()
     moved = (slopes @ directions[:, ~known]).norm(dim=-1) > MOVES
     error = torch.where(moved, torch.inf, error)
@@ -146,10 +146,10 @@ def _slope_and_information(surface: Surface, at: Tensor) -> tuple[Tensor, Tensor
         (gradient,) = torch.autograd.grad(total, values, create_graph=True)
         return gradient
 
-    return slope(at.clone().requires_grad_()).detach(), -_jacobian(slope, at)
+    return slope(at.clone().requires_grad_()).detach(), -jacobian(slope, at)
 
 
-def _jacobian(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+def jacobian(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     """Return the derivatives of a vector, (Q, P), by as many passes as the shorter side has."""
     values = at.detach().clone().requires_grad_()
     found = function(values)

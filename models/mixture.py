@@ -152,6 +152,16 @@ class MixtureOfExperts(PyroModule):
         return self.experts.layers()
 
     @property
+    def redundant(self) -> int:
+        """How many parameters more there are than p(y | x) can tell apart."""
+        shared, number = self.experts.shared, self.num_experts
+        own, width = number if self.experts.own_intercepts else 1, self.experts.width
+        of_output = number * (width - shared) + shared + own
+        outputs: int = self.likelihood.redundant * of_output
+        unused: int = self.likelihood.unused * (width - shared + self.experts.own_intercepts)
+        return outputs + unused + int(self.gate.redundant)
+
+    @property
     def num_features(self) -> int:
         """The width of `features`."""
         return self.num_predictors + ("offset" in self.extras) + self.likelihood.encoded

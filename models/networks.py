@@ -57,6 +57,7 @@ class Networks(PyroModule):
     ) -> None:
         super().__init__()
         self.shared, self.number = shared, number
+        self.own_intercepts, self.width = not shared_intercept, sizes[-2]
         self.depth = len(sizes) - 1
         self.activation = ACTIVATIONS[activation]
         for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):

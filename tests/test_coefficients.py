@@ -16,7 +16,7 @@ from pyromoe.inference.evaluated import evaluated
 from pyromoe.inference.labels import chains, match, matched, renumbered
 from pyromoe.inference.natural import Natural, to_json
 from pyromoe.inference.posterior import to_datatree
-from pyromoe.inference.standard_errors import standard_errors
+from pyromoe.inference.standard_errors import Surface, jacobian, standard_errors
 from pyromoe.inference.svi import fit
 from pyromoe.models import InputError
 from pyromoe.models.spec_file import parse_spec, read_spec
@@ -142,10 +142,9 @@ FAMILIES: list[tuple[str, str, str]] = [
     ("response: y, predictors: [x]", "{family: student_t}", ""),
     ("response: y, predictors: [x]", "{family: skew_normal}", ""),
     ("response: count, predictors: [x, w]", "{family: negative_binomial}", ""),
-    ("response: count, predictors: [x]", "{family: zero_inflated_poisson}",
-     "gate: {kind: constant}\n"),
+    ("response: count, predictors: [x]", "{family: zero_inflated_poisson}", ""),
     ("response: level, predictors: [x]", "{family: ordinal}", ""),
-    ("response: level, predictors: [x], categorical: [w]", "{family: categorical}", ""),
+    ("response: level, predictors: [x, w], categorical: [w]", "{family: categorical}", ""),
     ("response: share, predictors: [x]", "{family: beta}", "gate: {kind: equal}\n"),
     ("response: [y, share], predictors: [x]", "{family: multivariate_normal}", ""),
     ("response: [y, count], predictors: [x, w]", "[{family: normal}, {family: poisson}]",
@@ -162,8 +161,6 @@ def test_parameters_that_are_shown_can_be_given(
     columns = ",".join(TABLE)
     lines = (",".join(str(v) for v in row) for row in zip(*TABLE.values(), strict=True))
     (tmp_path / "data.csv").write_text("\n".join([columns, *lines]) + "\n")
-    if "categorical" in data:
-        data = data.replace(", categorical: [w]", "")
     text = f"data: {{file: data.csv, {data}, split: {{test: 0.1}}}}\nlikelihood: {likelihood}\n"
     shared = ", shared: [w], intercept: shared" if more == "SHARED" else ""
     text += f"experts: {{number: 2{shared}}}\n{more.replace('SHARED', '')}"
@@ -260,3 +257,25 @@ def test_fits_become_the_chains_of_one_posterior() -> None:
     fewer = renumbered(tree, np.array([0, 1])).isel(obs=slice(10))
     with pytest.raises(ValueError, match="same rows"):
         chains([tree, fewer])
+
+
+@pytest.mark.parametrize(("data", "likelihood", "more"), FAMILIES)
+def test_the_parameters_that_are_counted_can_be_told_apart(
+    data: str, likelihood: str, more: str
+) -> None:
+    """As many as log p(y | x) of the rows has independent derivatives."""
+    spec = f"data: {{{data}, split: {{test: 0}}}}\nlikelihood: {likelihood}\n"
+    shared = ", shared: [w], intercept: shared" if more == "SHARED" else ""
+    spec += f"experts: {{number: 2{shared}}}\n{more.replace('SHARED', '')}"
+    spec += PLAIN.replace("lbfgs, restarts: 4", "adam, restarts: 1, epochs: 3")
+    found = fit(parse_spec(spec, "s").spec, TABLE)
+    surface = Surface(found)
+    generator = torch.Generator().manual_seed(0)
+    values = surface.values()
+    values = values + torch.randn(values.shape, generator=generator, dtype=values.dtype)
+    derivatives = jacobian(surface.each, values)
+    rank = int(torch.linalg.matrix_rank(derivatives, rtol=1e-9))
+    assert found.metrics["parameters"] == rank
+    assert found.metrics["aic"] == pytest.approx(
+        2 * rank - 2 * found.metrics["log_likelihood"]["train"]
+    )

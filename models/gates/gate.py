@@ -23,6 +23,9 @@ class Gate(PyroModule):
     sees, K, and where its first values are drawn from.
     """
 
+    redundant: int = 0
+    """How many parameters more it has than probabilities can tell apart."""
+
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Return log p(z = k | x) up to a number for each row, (N, K), at x, (N, D)."""

@@ -56,6 +56,7 @@ class Hierarchical(Gate):
         for i, branches in enumerate(levels):
             sizes = [inputs, *hidden, branches]
             setattr(self, f"level_{i}", Networks(nodes, sizes, activation, generator))
+            self.redundant += nodes * (sizes[-2] + 1)
             nodes *= branches
 
     def forward(self, x: Tensor) -> Tensor:

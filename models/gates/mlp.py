@@ -40,6 +40,7 @@ class Mlp(Networks, Gate):
         activation: str = "relu",
     ) -> None:
         super().__init__(1, [inputs, *hidden, num_experts], activation, generator)
+        self.redundant = [inputs, *hidden][-1] + 1  # what is added to all outputs cancels
 
     def forward(self, x: Tensor, layers: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
         """Return the outputs, (N, K)."""

@@ -21,6 +21,7 @@ class Categorical(Likelihood):
 
     family = "categorical"
     arguments = ("num_classes",)
+    redundant = 1
     offset_places = ()  # the same number for every class changes nothing
 
     def __init__(self, num_classes: int) -> None:

@@ -48,6 +48,8 @@ class Joint(Likelihood):
             for place in each.offset_places
             if not each.in_units
         )
+        self.redundant = sum(each.redundant for each in likelihoods)
+        self.unused = sum(each.unused for each in likelihoods)
         self.has_density = all(each.has_density for each in likelihoods)
         self.required = tuple({name for each in likelihoods for name in each.required})
 

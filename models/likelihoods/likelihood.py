@@ -59,6 +59,8 @@ class Likelihood(PyroModule):
         places: the outputs that are linear predictors of locations, one for each response.
         offset_places: those of them to which an offset is added.
         in_units: whether the locations are in the units of the response.
+        redundant: outputs that could be left out: added to all others of an expert, they cancel.
+        unused: pairs of an expert and an output that it does not use.
         varied: whether experts differ in more than their parameters.
         has_density: whether y is a number with a density, which can grow without bound.
         outputs: P, how many outputs of an expert it needs.
@@ -72,6 +74,8 @@ class Likelihood(PyroModule):
     places: tuple[int, ...] = (0,)
     offset_places: tuple[int, ...] = (0,)
     in_units: bool = False
+    redundant: int = 0
+    unused: int = 0
     varied: ClassVar[bool] = False
     has_density: bool = False
     outputs: int = 1

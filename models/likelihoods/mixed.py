@@ -79,6 +79,7 @@ class Mixed(Likelihood):
         for f, likelihood in enumerate(families):
             setattr(self, f"family_{f}", likelihood)
         self.outputs = max(each.outputs for each in families)
+        self.unused = sum(self.outputs - families[f].outputs for f in of_expert)
         learns = [each for each in families if each.places]
         self.places, self.encoded = learns[0].places, learns[0].encoded
         self.has_density = any(each.has_density for each in families)
