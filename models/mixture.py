@@ -13,6 +13,7 @@ import torch
 from pyro.nn import PyroModule, pyro_method
 
 from pyromoe.models.blend import Blend, Mix, select
+from pyromoe.models.categorical import Categorical
 from pyromoe.models.networks import Networks
 
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ class MixtureOfExperts(PyroModule):
         logits = self.gate_logits(x)
         layers = self.experts.layers()  # sites of their own, outside of the plate
         with pyro.plate("data", size or len(x), subsample=x if size else None, dim=-1):
-            prior = dist.Categorical(logits=logits)
-            z = pyro.sample("z", prior, infer={"enumerate": "parallel"})
+            z = pyro.sample("z", Categorical(logits), infer={"enumerate": "parallel"})
             drawn: Tensor = pyro.sample("y", self._response(x, z, layers), obs=y)
         return drawn
 
