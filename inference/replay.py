@@ -5,13 +5,12 @@ The operations that stay are the same, in the same order, and give the same bits
 
 from __future__ import annotations
 
-import copy
 import re
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.graph import CodeGen
 from torch.fx.node import map_arg
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
-    from torch.fx import Graph
 
 aten = torch.ops.aten
 SWAPS = (aten.transpose.int, aten.permute.default)
@@ -37,7 +35,7 @@ class _ByName(CodeGen):
         self._body_transformer = lambda body: [OPERATION.sub(self._name, line) for line in body]
 
     def _name(self, found: re.Match[str]) -> str:
-        operation = reduce(getattr, found.groups(), torch.ops)
+        operation: Any = reduce(getattr, found.groups(), torch.ops)
         # In a partial: what is torch's own is given no name.
         self.names[name := "_".join(found.groups())] = partial(operation)
         return name
@@ -48,11 +46,11 @@ class _ByName(CodeGen):
 
 def replayed(graph: GraphModule) -> Callable[..., list[Tensor]]:
     """Return a function that does what a captured graph does, in less time."""
-    shorter = copy.deepcopy(graph)
-    constants = _simplify(shorter.graph)
-    shorter.graph.set_codegen(_ByName())
-    shorter.recompile()
-    run = shorter.forward  # without a module's hooks
+    shorter = Graph()
+    shorter.output(shorter.graph_copy(graph.graph, {}))
+    constants = _simplify(shorter)
+    shorter.set_codegen(_ByName())
+    run = GraphModule(graph, shorter).forward  # without a module's hooks
 
     def replay(*given: Tensor) -> list[Tensor]:
         found: list[Tensor] = run(*given, *constants)
@@ -114,26 +112,26 @@ def _constant(node: Node, known: dict[Node, Tensor]) -> Tensor | None:
         return torch.ones((), dtype=form[1], device=form[2])
     if form is None or not all(n in known for n in node.all_input_nodes):
         return None
-    args, kwargs = map_arg((node.args, node.kwargs), known.__getitem__)
+    args, kwargs = map_arg((list(node.args), dict(node.kwargs)), known.__getitem__)
+    operation: Any = node.target
     with torch.no_grad():
-        value: Tensor = node.target(*args, **kwargs)  # type: ignore[operator]  # not a name
+        value: Tensor = operation(*args, **kwargs)
     return value
 
 
 def _form(node: Node) -> tuple[tuple[int, ...], torch.dtype, torch.device] | None:
     """Return shape, type and device of what a node gives, where that is one tensor."""
-    value = node.meta.get("val")
-    return (tuple(value.shape), value.dtype, value.device) if torch.is_tensor(value) else None
+    return node.meta.get("form")
 
 
 def _order(node: Node) -> list[int]:
     """Return the dimensions of the argument in the order of a swap's result."""
-    size = node.meta["val"].dim()
+    size = len(node.meta["form"][0])
+    rest: Any = node.args[1:]
     if node.target is aten.permute.default:
-        return [d % size for d in node.args[1]]  # type: ignore[union-attr]  # a list of integers
-    order = [*range(size)]
-    a, b = node.args[1:]
-    order[a], order[b] = order[b], order[a]  # type: ignore[index]  # integers
+        return [d % size for d in rest[0]]
+    order, (a, b) = [*range(size)], rest
+    order[a], order[b] = order[b], order[a]
     return order
 
 
