@@ -30,8 +30,9 @@ LOOKED_AT = 6
 """Steps that are timed, the first of them left out, before another mode is considered."""
 CAPTURING, PYTHONS = 60, 0.45
 """What capturing takes, in steps, and the part of a step that it saves."""
-READY, AN_OPERATION = 4.0, 0.025
-"""Seconds that compiling takes at least, and for every operation of the graph."""
+READY, AN_OPERATION, FIRST = 4.0, 0.025, 13.0
+"""Seconds that compiling takes at least, for every operation of the graph, and more where nothing
+was ever compiled: the compiler's headers are then compiled too."""
 SAVED, KEPT = 5e-6, 0.15
 """Seconds that compiling saves for every operation, and the part of a step that it cannot save."""
 LOADING = 2.5
@@ -109,7 +110,10 @@ class Auto:
     def _consider(self, form: Form, ahead: float) -> None:
         """Choose between replaying and compiling."""
         captured = statistics.median(form.times["captured"][1:])
-        ready = form.known.get("ready", READY + AN_OPERATION * form.operations)
+        ready = READY + AN_OPERATION * form.operations
+        if not graphs.cache_of_torch().exists():
+            ready += FIRST
+        ready = form.known.get("ready", ready)
         guess = max(captured - SAVED * form.operations, KEPT * captured)
         compiled = form.known.get("step", guess)
         pays = ready + ahead * compiled < ahead * captured

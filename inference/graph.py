@@ -102,6 +102,11 @@ def cache() -> Path:
     return Path(home) / "pyromoe"
 
 
+def cache_of_torch() -> Path:
+    """Return the folder of it that torch's compiler is given."""
+    return cache() / "torch"
+
+
 @contextmanager
 def _cache_in_place() -> Iterator[None]:
     """Keep compiled graphs in the user's folder: torch's default lies where all users may write."""
@@ -109,7 +114,7 @@ def _cache_in_place() -> Iterator[None]:
 
     before = os.environ.get(PLACE)
     if before in (None, default_cache_dir()):  # torch sets it to that when it is loaded
-        os.environ[PLACE] = str(cache() / "torch")
+        os.environ[PLACE] = str(cache_of_torch())
     try:
         yield
     finally:

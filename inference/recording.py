@@ -77,15 +77,16 @@ class _Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        # What Python made of numbers is a constant: what changes it must change a copy.
+        if func is aten.lift_fresh.default:
+            func = aten.lift_fresh_copy.default
         result = func(*args, **kwargs)
         given, named = pytree.tree_map(self.node, (args, kwargs))
         if torch.Tag.data_dependent_output in func.tags:
             if not all(_fixed(n) for n in pytree.tree_leaves((given, named))):
                 raise RuntimeError(f"it looks at a value in Python, by {func}")
             return result
-        # What Python made of numbers is a constant: what changes it must change a copy.
-        target = aten.lift_fresh_copy.default if func is aten.lift_fresh.default else func
-        self.bind(result, self.graph.call_function(target, given, named))
+        self.bind(result, self.graph.call_function(func, given, named))
         return result
 
 
