@@ -51,7 +51,7 @@ def main() -> None:
     file, number = read_spec(arguments.spec), arguments.restarts
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread")
     kinds = {"one": (1, 0), "side by side": (number, 2**40), "one by one": (number, 0)}
-    timed(file, 1, 0)  # torch's tracer is loaded once a process
+    timed(file, 1, 0)  # what is loaded once a process
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     fits = {}
     for _ in range(arguments.rounds):

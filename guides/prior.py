@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyro
-import pyro.distributions as dist
 from pyro.nn import PyroModule
 
 from pyromoe.models import latent_logits
+from pyromoe.models.categorical import Categorical
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,5 +43,5 @@ class PriorGuide(PyroModule):
         """Draw z; the arguments are those of the model, and the values of its latent weights."""
         logits = self.logits(x, y, size, weights or {})
         with pyro.plate("data", size or len(x), subsample=x if size else None, dim=-1):
-            z: Tensor = pyro.sample("z", dist.Categorical(logits=logits))
+            z: Tensor = pyro.sample("z", Categorical(logits))
         return z

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -29,14 +28,13 @@ Mode = Literal["auto", "eager", "captured", "compiled"]
 
 LOOKED_AT = 6
 """Steps that are timed, the first of them left out, before another mode is considered."""
-CAPTURING, IMPORTING, PYTHONS = 100, 1.5, 0.45
-"""What capturing takes, in steps and, where torch's tracer is not loaded yet, in seconds more; and
-the part of a step that it saves."""
-READY, AN_OPERATION = 4.0, 0.025
-"""Seconds that compiling takes at least, and for every operation of the graph."""
+CAPTURING, PYTHONS = 60, 0.45
+"""What capturing takes, in steps, and the part of a step that it saves."""
+READY, AN_OPERATION, FIRST = 4.0, 0.025, 13.0
+"""Seconds that compiling takes at least, for every operation of the graph, and more where nothing
+was ever compiled: the compiler's headers are then compiled too."""
 SAVED, KEPT = 5e-6, 0.15
 """Seconds that compiling saves for every operation, and the part of a step that it cannot save."""
-TRACER = "torch._dynamo"
 LOADING = 2.5
 """Seconds to load what was compiled in an earlier run, before it was measured."""
 
@@ -78,17 +76,11 @@ class Auto:
         form.uses += 1
         share = form.uses / sum(f.uses for f in self.forms.values())
         of_form = ahead * share
-        if form.mode == "eager" and self._timed(form, "eager") and self._worth_it(form, of_form):
+        if form.mode == "eager" and self._timed(form, "eager") and PYTHONS * of_form > CAPTURING:
             form.mode = "captured"
         if form.mode == "captured" and not form.text and self._timed(form, "captured"):
             self._consider(form, of_form)
         return form.mode
-
-    def _worth_it(self, form: Form, ahead: float) -> bool:
-        """Whether capturing pays."""
-        eager = statistics.median(form.times["eager"][1:])
-        ready = CAPTURING * eager + (0 if TRACER in sys.modules else IMPORTING)
-        return PYTHONS * eager * ahead > ready
 
     def captured(self, key: object, graph: GraphModule, arguments: Sequence[Tensor]) -> None:
         """Take note of the graph of a form."""
@@ -118,7 +110,10 @@ class Auto:
     def _consider(self, form: Form, ahead: float) -> None:
         """Choose between replaying and compiling."""
         captured = statistics.median(form.times["captured"][1:])
-        ready = form.known.get("ready", READY + AN_OPERATION * form.operations)
+        ready = READY + AN_OPERATION * form.operations
+        if not graphs.cache_of_torch().exists():
+            ready += FIRST
+        ready = form.known.get("ready", ready)
         guess = max(captured - SAVED * form.operations, KEPT * captured)
         compiled = form.known.get("step", guess)
         pays = ready + ahead * compiled < ahead * captured

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
+
+from pyromoe.inference.recording import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +35,7 @@ def capture(function: Function, arguments: Sequence[Tensor]) -> GraphModule:
     Raises:
         RuntimeError: or another error, where the function looks at values in Python.
     """
-    return _lean(make_fx(function)(*(a.detach().clone() for a in arguments)))
+    return _lean(recorded(function, [a.detach().clone() for a in arguments]))
 
 
 def side_by_side(graph: Function, shared: Sequence[bool]) -> Function:
@@ -66,6 +67,7 @@ def _compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Function:
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.decomposition import select_decomp_table
     from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     pure = torch.func.functionalize(graph, remove="mutations")
@@ -100,16 +102,26 @@ def cache() -> Path:
     return Path(home) / "pyromoe"
 
 
+def cache_of_torch() -> Path:
+    """Return the folder of it that torch's compiler is given."""
+    return cache() / "torch"
+
+
 @contextmanager
 def _cache_in_place() -> Iterator[None]:
     """Keep compiled graphs in the user's folder: torch's default lies where all users may write."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
     before = os.environ.get(PLACE)
-    os.environ.setdefault(PLACE, str(cache() / "torch"))
+    if before in (None, default_cache_dir()):  # torch sets it to that when it is loaded
+        os.environ[PLACE] = str(cache_of_torch())
     try:
         yield
     finally:
         if before is None:
             del os.environ[PLACE]
+        else:
+            os.environ[PLACE] = before
 
 
 def _lean(graph: GraphModule) -> GraphModule:

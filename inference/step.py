@@ -25,6 +25,7 @@ from pyromoe.inference.auto import Auto
 from pyromoe.inference.call import Call, form, tensors_in
 from pyromoe.inference.members import Member, flat, to_state
 from pyromoe.inference.optimisers import OPTIMISERS
+from pyromoe.inference.replay import replayed
 from pyromoe.models import InputError
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class Step:
         self.auto.captured(call.key, graph, given)
         if mode == "compiled":
             return self._replay(self._compiled(call, graph, given), recipe)
-        return self._replay(graph, recipe)
+        return self._replay(replayed(graph), recipe)
 
     def _compiled(self, call: Call, graph: GraphModule, given: list[Tensor]) -> graphs.Function:
         """Return the graph compiled, or as it is where there is no compiler that takes it."""
@@ -227,7 +228,7 @@ class Step:
             return compiled
         except Exception as error:  # inductor raises what its compiler raises
             self.note = f"captured: it cannot be compiled ({_first(error)})"
-            return graph
+            return replayed(graph)
 
     def _replay(self, step: graphs.Function, recipe: Recipe) -> Run:
         """Return the step by a function, its noise drawn from each member's own source."""

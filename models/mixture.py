@@ -17,6 +17,7 @@ import torch
 from pyro.nn import PyroModule, pyro_method
 
 from pyromoe.models.blend import Blend, Mix, select
+from pyromoe.models.categorical import Categorical
 from pyromoe.models.gates import Linear
 from pyromoe.models.likelihoods.observed import Observed, is_observed
 from pyromoe.models.networks import Networks
@@ -136,8 +137,7 @@ class MixtureOfExperts(PyroModule):
         layers = self.experts.layers()  # sites of their own, outside of the plate
         data = pyro.plate("data", size or len(x), subsample=x if size else None, dim=-1)
         with data, weighted(self.weight(x)):
-            prior = dist.Categorical(logits=logits)
-            z = pyro.sample("z", prior, infer={"enumerate": "parallel"})
+            z = pyro.sample("z", Categorical(logits), infer={"enumerate": "parallel"})
             drawn: Tensor = pyro.sample("y", self._response(x, z, layers), obs=y)
         return drawn
 

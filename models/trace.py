@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pyro
+import pyro.distributions as dist
 import pyro.poutine as poutine
 from pyro.distributions import Unit
 from pyro.poutine.messenger import Messenger
@@ -96,6 +97,9 @@ def run_given(program: Program, weights: Weights, *args: Any) -> Any:
 
 def log_probs(fn: Any) -> Tensor:
     """Return log p(z = k), (N, K), of a distribution with a finite support."""
+    if isinstance(fn, dist.Categorical):
+        logits: Tensor = fn.logits
+        return logits
     support = fn.enumerate_support(expand=False)
     values: Tensor = fn.log_prob(support)
     return values.movedim(0, -1)

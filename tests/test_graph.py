@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,17 +15,20 @@ import pytest
 import torch
 from problems import EVERY, Problem, no_guide, problem
 from torch import nn
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyromoe.guides import Seeded
 from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit, graph, svi
 from pyromoe.inference.auto import LOADING, Auto
 from pyromoe.inference.build import build as build_model
 from pyromoe.inference.optimisers import OPTIMISERS
+from pyromoe.inference.replay import replayed
 from pyromoe.models import InputError
 from pyromoe.models.spec_file import parse_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor
@@ -188,6 +195,95 @@ def test_the_optimisers_are_torchs(name: str) -> None:
     torch.testing.assert_close(ours, theirs.detach(), rtol=0, atol=1e-12)
 
 
+# Recording and replaying
+
+
+def replay_of(function: Callable[..., list[Tensor]], *given: Tensor) -> list[list[Tensor]]:
+    """What a function gives in three calls, and its replay in three calls."""
+    run = replayed(graph.capture(function, given))
+    return [[f(*given)[0] for _ in range(3)] for f in (function, run)]
+
+
+def test_what_is_changed_in_place_is_made_anew_at_every_call() -> None:
+    def function(x: Tensor) -> list[Tensor]:
+        filled = torch.zeros(3)
+        filled.view(-1).add_(x)
+        return [filled + torch.zeros(3) + torch.tensor([1.0, 2.0, 3.0]).mul_(2)]
+
+    found, again = replay_of(function, torch.ones(3))
+    torch.testing.assert_close(found, again, rtol=0, atol=0)
+
+
+def test_draws_are_neither_merged_nor_kept() -> None:
+    def function(x: Tensor) -> list[Tensor]:
+        return [x * 0 + torch.rand(4) - torch.rand(4)]
+
+    _, again = replay_of(function, torch.ones(4))
+    assert not torch.equal(again[0], torch.zeros(4))
+    assert not torch.equal(again[0], again[1])
+
+
+def test_a_replay_leaves_out_what_is_known_before_and_what_changes_nothing() -> None:
+    def function(x: Tensor) -> list[Tensor]:
+        rest = torch.arange(3.0) * 2 + 1
+        return [(x.mT.mT.view(2, 3) * 1.0 + rest) * x.exp() + x.exp()]
+
+    x = torch.arange(6.0).reshape(2, 3)
+    captured = graph.capture(function, [x])
+    run = replayed(captured)
+    assert torch.equal(function(x)[0], run(x)[0])
+    kept = Counter[object]()
+
+    class Counts(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            kept[func.name()] += 1
+            return func(*args, **(kwargs or {}))
+
+    with Counts():
+        run(x)
+    assert kept == {"aten::add.Tensor": 2, "aten::exp": 1, "aten::mul.Tensor": 1}
+
+
+def test_a_value_may_be_looked_at_where_it_is_the_same_at_every_call() -> None:
+    constant, given = torch.tensor(2.0), torch.ones(2)
+    run = graph.capture(lambda x: [x * float(constant + 1)], [given])
+    assert torch.equal(run(given)[0], torch.tensor([3.0, 3.0]))
+    with pytest.raises(RuntimeError, match="looks at a value"):
+        graph.capture(lambda x: [x * float(x.sum())], [given])
+
+
+def test_a_generator_of_its_own_is_not_captured() -> None:
+    generator = torch.Generator()
+    with pytest.raises(TypeError, match="generator"):
+        graph.capture(lambda x: [x + torch.rand(2, generator=generator)], [torch.ones(2)])
+
+
+def test_capturing_loads_no_compiler() -> None:
+    code = """
+import sys, torch
+from pyromoe.inference import graph
+graph.capture(lambda x: [x.split([1, 1])[0] + 1], [torch.ones(2)])
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_compilers_cache_is_the_users_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: bool
+) -> None:
+    """Unless the user names another; torch names its own when it is loaded."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    before = str(tmp_path / "mine") if own else default_cache_dir()
+    monkeypatch.setenv(graph.PLACE, before)
+    with graph._cache_in_place():
+        inside = os.environ[graph.PLACE]
+    assert inside == (before if own else str(tmp_path / "pyromoe" / "torch"))
+    assert os.environ[graph.PLACE] == before
+
+
 # Programs of a user's own
 
 
@@ -316,10 +412,10 @@ def test_a_short_fit_is_over_before_a_graph_is_ready() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ahead", "mode"), [(20, "eager"), (2_000, "captured"), (10**6, "compiled")]
+    ("ahead", "mode"), [(20, "eager"), (2_000, "captured"), (10**7, "compiled")]
 )
 def test_auto_goes_by_the_work_ahead(ahead: int, mode: Mode) -> None:
-    auto, one = Auto(), make_fx(lambda t: [t + 1])(torch.zeros(1))
+    auto, one = Auto(), graph.capture(lambda t: [t + 1], [torch.zeros(1)])
     auto.captured("form", one, [torch.zeros(1)])
     for _ in range(20):
         chosen = auto.mode("form", ahead)
@@ -331,7 +427,7 @@ def test_auto_knows_what_was_compiled_before(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    two, given = make_fx(lambda t: [t + 2])(torch.zeros(1)), [torch.zeros(1)]
+    two, given = graph.capture(lambda t: [t + 2], [torch.zeros(1)]), [torch.zeros(1)]
     first = Auto()
     first.captured("form", two, given)
     first.forms["form"].mode = "compiled"

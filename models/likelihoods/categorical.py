@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyro.distributions as dist
 import torch
 
+from pyromoe.models import categorical
 from pyromoe.models.likelihoods.likelihood import NONE, Likelihood
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Categorical(Likelihood):
 
     def distribution(self, **parameters: Tensor) -> TorchDistribution:
         """Return Categorical(softmax(logits))."""
-        return Classes(logits=parameters["logits"])
+        return Classes(parameters["logits"])
 
     def mean(self, **parameters: Tensor) -> Tensor:
         """Return the class probabilities, (..., C)."""
@@ -47,8 +47,8 @@ class Categorical(Likelihood):
         return _is_class(y, self.encoded).to(torch.get_default_dtype())
 
 
-class Classes(dist.Categorical):
-    """Pyro's Categorical, its density by comparison: a gather's gradient is a slow scatter."""
+class Classes(categorical.Categorical):
+    """Its density by comparison: a gather's gradient is a slow scatter."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log probability of classes, nats."""
