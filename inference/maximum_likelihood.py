@@ -15,6 +15,7 @@ from pyromoe.inference.nested import ONE
 from pyromoe.inference.restart import Restart
 from pyromoe.inference.result import Fit
 from pyromoe.inference.warned import warned
+from pyromoe.models.likelihoods.observed import is_observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,8 +84,16 @@ def _faults(climb: Climb, ends: End) -> list[Faults]:
     one = [i for i, begun in enumerate(ends.begun) if begun == ONE]
     if any(bool(floors[i].any()) for i in one):  # then the rows themselves leave nothing over
         floors = torch.zeros_like(floors)
+    y = climb.score.y
     return [
-        faults(*each, continuous=model.likelihood.has_density, needed=needed, at_floor=floor)
+        faults(
+            *each,
+            continuous=model.likelihood.has_density,
+            needed=needed,
+            at_floor=floor,
+            numbers=is_observed(y).reshape(len(y), -1).sum(1),
+            responses=len(climb.plan.spec.data.responses) or 1,
+        )
         for *each, floor in zip(ends.joint, ends.log_gate, floors, strict=True)
     ]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SAME = 1e-3
 """Scores this close, in nats, are one mode."""
 SHARP = math.log(1000)
-"""An expert is a spike where its rows are this much likelier than the others' rows, nats a row."""
+"""An expert is a spike where its rows are so much likelier than others, nats a number."""
 BETTER = 1.0
 """And where it has no more rows than it can fit exactly, if they are this much likelier."""
 HARD = math.log(1e4)
@@ -72,7 +72,14 @@ class Faults:
 
 
 def faults(
-    joint: Tensor, log_gate: Tensor, *, continuous: bool, needed: int, at_floor: Tensor
+    joint: Tensor,
+    log_gate: Tensor,
+    *,
+    continuous: bool,
+    needed: int,
+    at_floor: Tensor,
+    numbers: Tensor | None = None,
+    responses: int = 1,
 ) -> Faults:
     """Return what is wrong with a solution.
 
@@ -83,15 +90,19 @@ def faults(
         needed: how many rows an expert can fit exactly; 0 where it may not.
         at_floor: the experts with a scale that cannot be smaller, where one expert for all rows
             would have a larger one, (K,).
+        numbers: how many numbers each datum has, those of several responses or of the rows of a
+            group, (N,); one where it is None.
+        responses: how many a row has.
     """
     r, own = joint.softmax(0), joint - log_gate.T  # (K, N)
-    rows = r.sum(1)
-    found = Faults(dead=(rows < 1).nonzero()[:, 0].tolist())
+    found = Faults(dead=(r.sum(1) < 1).nonzero()[:, 0].tolist())
     k, n = joint.shape
+    each = r.sum(1) if numbers is None else r @ numbers.to(r.dtype)  # numbers of each expert
+    rows = each / responses
     if continuous and k > 1:
         weighted = torch.where(r > 0, r * own, 0.0).sum(1)
-        mean = weighted / rows.clamp_min(1e-12)
-        rest = (weighted.sum() - weighted) / (rows.sum() - rows).clamp_min(1e-12)
+        mean = weighted / each.clamp_min(1e-12)
+        rest = (weighted.sum() - weighted) / (each.sum() - each).clamp_min(1e-12)
         few = (rows < needed + 1) & (mean - rest > BETTER)
         spikes = (mean - rest > SHARP) | few | at_floor
         found.spikes = (spikes & (rows >= 1)).nonzero()[:, 0].tolist()

@@ -52,10 +52,8 @@ def _of_surface(modes: Sequence[Mode], found: Faults, best: Restart) -> Iterator
             "nothing, if this fit makes sense; lower experts.number or set likelihood.scale: "
             "shared to be rid of them",
         )
-    scale = best.model.likelihood.constants().get("scale")
-    scale = None if scale is None else scale.detach()
-    if scale is not None and float(scale.min()) < 2 * SMALLEST_SCALE:
-        experts = (scale < 2 * SMALLEST_SCALE).nonzero()[:, 0].tolist()
+    experts = best.model.likelihood.at_floor().nonzero()[:, 0].tolist()
+    if experts:
         what = f"{_experts(experts)}: a scale at its floor, {SMALLEST_SCALE} of the response"
         yield "scale_at_floor", what, "look for repeated rows, or a response without noise"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from pyromoe.inference.plan import make_plan
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import MixtureOfExperts
 from pyromoe.models.data import load
+from pyromoe.models.fit_settings import Initialisation
 from pyromoe.models.gates import GATES
 from pyromoe.models.likelihoods import FAMILIES, Binomial, Normal
 from pyromoe.models.spec_file import parse_spec, read_spec
@@ -22,6 +24,7 @@ README = (ROOT / "README.md").read_text()
 
 
 FAMILIES_PAGE = (ROOT / "docs" / "families.md").read_text()
+FITTING_PAGE = (ROOT / "docs" / "fitting.md").read_text()
 ROWS_PAGE = (ROOT / "docs" / "rows.md").read_text()
 GATES_PAGE = (ROOT / "docs" / "gates.md").read_text()
 
@@ -53,12 +56,22 @@ def test_the_readme_spec_is_valid() -> None:
     assert plan.schedules["temperature"].at(1.0) == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("text", blocks("yaml", FAMILIES_PAGE) + blocks("yaml", ROWS_PAGE))
+@pytest.mark.parametrize(
+    "text", [b for page in (FAMILIES_PAGE, ROWS_PAGE, FITTING_PAGE) for b in blocks("yaml", page)]
+)
 def test_the_specs_of_the_pages_are_valid(text: str) -> None:
     file = parse_spec(text, "spec.yaml")
     if file.spec.data.dataset is not None:
         load(file)
     make_plan(file)
+
+
+def test_every_initialisation_and_warning_is_documented() -> None:
+    source = (ROOT / "inference" / "warned.py").read_text()
+    warnings = set(re.findall(r'yield\s*\(?\s*"(\w+)"', source))
+    assert len(warnings) > 8
+    named = set(re.findall(r"^\| `(\w+)` \|", FITTING_PAGE, re.MULTILINE))
+    assert named == warnings | {*get_args(Initialisation)}
 
 
 def test_every_family_is_documented() -> None:
