@@ -130,3 +130,8 @@ def test_the_documents_speak_of_the_project_alone() -> None:
     """No path of one machine in what everybody reads."""
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "notebooks").glob("*.py")]
     assert not [f.name for f in files if re.search(r"/(work|root|home|tmp)/", f.read_text())]
+
+
+def test_every_family_has_an_example() -> None:
+    specs = [read_spec(path).spec for path in (ROOT / "examples").glob("*.yaml")]
+    assert {f for spec in specs for families in spec.families for f in families} == set(FAMILIES)
