@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from pyromoe.inference.natural import Named
     from pyromoe.inference.result import Fit
 
 EXACT = 1e-7
@@ -28,12 +29,14 @@ class Given:
     """Parameters as they were given, each read once.
 
     Args:
-        values: by name: lists of numbers, slopes also by the name of their predictor.
+        values: by name: lists of numbers, slopes also by the name of their predictor; null for
+            what an expert does not have.
         source: where they are from, for messages.
+        known: the same parameters as they are so far.
     """
 
-    def __init__(self, values: Mapping[str, Any], source: str) -> None:
-        self.values, self.source = values, source
+    def __init__(self, values: Mapping[str, Any], source: str, known: Named) -> None:
+        self.values, self.source, self.known = values, source, known
 
     def error(self, name: str, what: str, remedy: str = "") -> InputError:
         """Return an error about one of them."""
@@ -43,7 +46,7 @@ class Given:
         """Return numbers of the given shape."""
         if name not in self.values:
             raise self.error(name, "required, but missing", "add it")
-        return self._array(name, self.values[name], shape)
+        return self._complete(name, self._array(name, self.values[name], shape))
 
     def slopes(self, name: str, columns: Sequence[str], shape: Sequence[int]) -> NDArray[Any]:
         """Return slopes, (K, D, ...), given by predictor."""
@@ -62,7 +65,14 @@ class Given:
             if column not in values:
                 raise self.error(f"{name}.{column}", "required, but missing", "add it")
         each = [self._array(f"{name}.{c}", values[c], own) for c in columns]
-        return np.stack(each, 1)
+        return self._complete(name, np.stack(each, 1))
+
+    def _complete(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        """Return numbers, 0 for those that an expert does not have; others may not be null."""
+        if (np.isnan(array) & self.known[name][1].isfinite().numpy()).any():
+            raise self.error(name, "has null, or a number that is not finite, for an expert")
+        numbers: NDArray[Any] = np.nan_to_num(array)
+        return numbers
 
     def _array(self, name: str, value: object, shape: Sequence[int]) -> NDArray[Any]:
         try:
@@ -72,9 +82,10 @@ class Given:
         if array.shape != tuple(shape):
             what = f"has the shape {array.shape}, not {tuple(shape)}"
             raise self.error(name, what, "give a number for each expert")
-        if not np.isfinite(array).all():
+        if np.isinf(array).any():
             raise self.error(name, "holds a number that is not finite")
-        return array
+        found: NDArray[Any] = array
+        return found
 
 
 @torch.no_grad()
@@ -90,16 +101,17 @@ def assign(fit: Fit, values: Mapping[str, Any], source: str) -> None:
         InputError: for a parameter that is missing, unknown or impossible, and for networks, whose
             weights have no natural units.
     """
-    given, known = Given(values, source), Natural(fit.model, fit.guide, fit.encoding)()
-    for name in values:
-        if name not in known and name != "gate_slope":
-            remedy = did_you_mean(name, known) or f"known here: {listed(known)}"
-            raise given.error(name, "unknown parameter", remedy)
+    known = Natural(fit.model, fit.guide, fit.encoding)()
+    given = Given(values, source, known)
     if "expert_intercept" not in known or not (
         "gate_intercept" in known or not list(fit.model.gate.parameters())
     ):
         what = "only linear experts and gates have parameters in natural units"
         raise InputError(what, file=source, remedy="give the .safetensors of a run's checkpoints")
+    for name in values:
+        if name not in known and name != "gate_slope":
+            remedy = did_you_mean(name, known) or f"known here: {listed(known)}"
+            raise given.error(name, "unknown parameter", remedy)
     _experts(fit, given)
     if "gate_intercept" in known:
         _gate(fit, given)
@@ -157,8 +169,11 @@ def _constants(fit: Fit, given: Given) -> None:
     named = [name for name in known if name in given.values]
     shapes = {name: tuple(known[name][1].shape) for name in named}
     wanted = [given.array(name, shapes[name]).ravel() for name in named]
+    if not named:
+        raise given.error(next(iter(known)), "required, but missing", "add it")
     goal = np.concatenate([np.empty(0), *wanted])
-    size = np.maximum(np.abs(goal), 1e-8)
+    there = np.concatenate([known[name][1].isfinite().numpy().ravel() for name in named])
+    size = np.maximum(np.abs(np.where(there, goal, 1.0)), 1e-8)
 
     def set_to(values: NDArray[Any]) -> None:
         for parameter, value in zip(own, shaped(torch.from_numpy(values), own), strict=True):
@@ -168,13 +183,11 @@ def _constants(fit: Fit, given: Given) -> None:
         set_to(values)
         found = constants(fit.model, fit.encoding)
         flat = [found[name][1].double().numpy().ravel() for name in named]
-        relative: NDArray[Any] = (np.concatenate([np.empty(0), *flat]) - goal) / size
-        return relative
+        relative = (np.concatenate([np.empty(0), *flat]) - goal) / size
+        return np.where(there, relative, 0.0)
 
     start = np.concatenate([p.double().numpy().ravel() for p in own])
     missing = [name for name in known if name not in named]
-    if not named:
-        raise given.error(missing[0], "required, but missing", "add it")
     found = least_squares(off, start, xtol=1e-15, ftol=1e-15, gtol=1e-15)
     if missing and np.linalg.matrix_rank(found.jac) < len(start):
         raise given.error(missing[0], "required, but missing", "add it")

@@ -110,6 +110,8 @@ def _rows(fit: Fit, named: Named, errors: Named) -> Iterator[list[Any]]:
         array = values.detach().double().numpy()
         off = errors[name][1].detach().numpy() if name in errors else None
         for place in np.ndindex(*array.shape):
+            if np.isnan(array[place]):  # the expert has no such parameter
+                continue
             of = [
                 names[d][i] if d in names else str(i + 1)
                 for d, i in zip(dims[1:], place[1:], strict=True)

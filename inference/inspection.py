@@ -39,7 +39,8 @@ def inspect(folder: Path, rows: int) -> None:
             row = tree["constant_data"]["row"].to_numpy()
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"cannot be read ({error})", file=str(path)) from None
-    _print_experts(r)
+    grouped, row = row.ndim > 1, row.reshape(len(row), -1)[:, 0]
+    _print_experts(r, "groups" if grouped else "rows")
     _print_rows(r, row, rows)
 
 
@@ -107,12 +108,12 @@ def pruned_below(number: int) -> float:
     return min(0.01, 0.1 / number)
 
 
-def _print_experts(r: np.ndarray[Any, Any]) -> None:
+def _print_experts(r: np.ndarray[Any, Any], data: str) -> None:
     number, shares = r.shape[-1], r.mean(0)
     owner, pruned = np.bincount(r.argmax(-1), minlength=number), shares < pruned_below(number)
     terminal.out.print("\nexperts, by their share of the training rows")
     for k in np.argsort(-shares):
-        end = "pruned" if pruned[k] else f"leads in {owner[k]} rows"
+        end = "pruned" if pruned[k] else f"leads in {owner[k]} {data}"
         terminal.out.print(f"{k:>4}  {bar(float(shares[k]))} {shares[k]:6.1%}  {end}")
     if pruned.any():
         text = f"{number - pruned.sum()} of {number} experts remain"

@@ -9,20 +9,16 @@ to SciPy's L-BFGS-B (Byrd, Lu, Nocedal and Zhu, 1995), one by one.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from pyromoe.inference.search import Search, alone
 
-    from numpy.typing import NDArray
+if TYPE_CHECKING:
     from torch import Tensor
 
-    Function = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-    """From points, (M, P), of the vectors m, (M,), to values, (M,), and gradients, (M, P)."""
-    Watch = Callable[["Search"], bool]
+    from pyromoe.inference.search import Function, Watch
 
 LARGEST = 2**22
 """Numbers in all approximate inverse Hessians; where there would be more, L-BFGS."""
@@ -32,36 +28,7 @@ TRIALS = 20
 """Of step lengths; after as many without success the inverse Hessian begins anew."""
 LONGEST = 10.0
 """A first step along a direction is no longer than this, or than the parameters themselves."""
-MEMORY = 20
-"""Of L-BFGS, in pairs."""
 PARTS = ("values", "value", "gradient", "iterations")
-
-
-@dataclass
-class Search:
-    """Where a maximisation is, and what it has learned of the curvature.
-
-    Attributes:
-        values: the vectors, (R, P).
-        value: of the function, (R,).
-        gradient: (R, P).
-        inverse: minus the approximate inverse Hessian, (R, P, P); None where it is not kept.
-        iterations: for each vector, (R,).
-        calls: of the function.
-    """
-
-    values: Tensor
-    value: Tensor
-    gradient: Tensor
-    inverse: Tensor | None
-    iterations: Tensor
-    calls: int = 1
-
-    @property
-    def norm(self) -> Tensor:
-        """The Euclidean norm of the gradient, (R,)."""
-        norm: Tensor = torch.linalg.vector_norm(self.gradient, dim=-1)
-        return norm
 
 
 def maximise(
@@ -98,7 +65,7 @@ def maximise(
             return function(point, members[of])
 
         if size * size > LARGEST:
-            parts.append(_alone(of_part, values[members], tolerance, int(most[members]), watch))
+            parts.append(alone(of_part, values[members], tolerance, int(most[members]), watch))
         else:
             batch = _Batch(of_part, values[members], None)
             parts.append(batch.run(tolerance, most[members], watch))
@@ -215,42 +182,3 @@ class _Batch:
         self.low = torch.where(which, 0.0, self.low)
         self.high = torch.where(which, math.inf, self.high)
         self.trials = torch.where(which, 0, self.trials)
-
-
-def _alone(
-    function: Function, values: Tensor, tolerance: float, iterations: int, watch: Watch
-) -> Search:
-    """Return the same from SciPy, for one vector, (1, P)."""
-    # Imported here: it takes a while, and few need it.
-    from scipy.optimize import minimize  # type: ignore[import-untyped]
-
-    only = torch.zeros(1, dtype=torch.long)
-    at = Search(values, *function(values, only), None, torch.zeros(1, dtype=torch.long))
-
-    def negated(vector: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        value, gradient = function(torch.from_numpy(vector.copy())[None], only)
-        at.calls += 1
-        if value > at.value:
-            at.values, at.value, at.gradient = (
-                torch.from_numpy(vector.copy())[None],
-                value,
-                gradient,
-            )
-        finite = value.isfinite().item()
-        return (-value.item() if finite else math.inf), -gradient[0].numpy()
-
-    def after(vector: NDArray[Any]) -> None:
-        at.iterations = at.iterations + 1
-        if at.norm.item() <= tolerance or not watch(at):
-            raise StopIteration
-
-    if at.norm.item() > tolerance:
-        options: dict[str, float] = {
-            "maxiter": iterations,
-            "maxfun": 10 * iterations,
-            "maxcor": MEMORY,
-        }
-        options |= {"ftol": 0.0, "gtol": 0.0}
-        start = values[0].numpy().copy()
-        minimize(negated, start, jac=True, method="L-BFGS-B", callback=after, options=options)
-    return at

@@ -8,6 +8,7 @@ of the first one, which are 0: only their differences matter.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +55,10 @@ class Natural(nn.Module):
                 of_place[place] = 1.0
                 scaled = 1 + of_place * (target.sd - 1)
                 slope, intercept = slope * scaled, intercept * scaled + of_place * target.mean
+            used = model.likelihood.uses()
+            if used is not None:
+                slope = torch.where(used[:, None], slope, math.nan)
+                intercept = torch.where(used, intercept, math.nan)
             last = ("output",) if slope.shape[-1] > 1 else ()
             slope, intercept = (t if last else t[..., 0] for t in (slope, intercept))
             found["expert_intercept"] = ("expert", *last), intercept
@@ -118,6 +123,8 @@ def constants(model: MixtureOfExperts, encoding: Encoding) -> Named:
 def to_json(named: Named, names: dict[str, list[str]]) -> dict[str, Any]:
     """Return parameters as lists of numbers, slopes by the name of their predictor.
 
+    What an expert does not have is null.
+
     Args:
         named: the parameters.
         names: of the entries of each dimension.
@@ -127,7 +134,14 @@ def to_json(named: Named, names: dict[str, list[str]]) -> dict[str, Any]:
         array = value.detach().double().numpy()
         if len(dims) > 1 and dims[1].endswith("_predictor"):
             columns = names[dims[1]]
-            found[name] = {c: array[:, i].tolist() for i, c in enumerate(columns)}
+            found[name] = {c: nulls(array[:, i].tolist()) for i, c in enumerate(columns)}
         else:
-            found[name] = np.asarray(array).tolist()
+            found[name] = nulls(np.asarray(array).tolist())
     return found
+
+
+def nulls(value: Any) -> Any:
+    """Return lists of numbers with null in the place of NaN."""
+    if isinstance(value, list):
+        return [nulls(each) for each in value]
+    return None if math.isnan(value) else value

@@ -67,7 +67,7 @@ def standard_errors(fit: Fit, method: Method = "information") -> Named:
         scores = jacobian(surface.each, at)
         covariance = covariance @ (scores.T @ scores) @ covariance
     named = surface.parameters_at(at)
-    slopes = jacobian(lambda v: _flat(surface.parameters_at(v)), at)
+    slopes = jacobian(lambda v: _flat(surface.parameters_at(v)), at).nan_to_num()
     error = ((slopes @ covariance) * slopes).sum(-1).clamp_min(0).sqrt()
     moved = (slopes @ directions[:, ~known]).norm(dim=-1) > MOVES
     error = torch.where(moved, torch.inf, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +65,7 @@ def fit(
     plan = make_plan(file)
     if data is None:
         data = load(file) if table is None else from_table(plan.spec, table)
-    plan = settle(plan, len(data.train.rows))
+    plan = dataclasses.replace(plan, spec=settle(plan.spec, len(data.train.rows)))
     if plan.spec.fit.optimiser in CONVERGED:
         with one_thread():
             return _converged(plan, data, budget, progress)

@@ -14,7 +14,7 @@ import torch
 from pyromoe.inference.bootstrap import bootstrap
 from pyromoe.inference.evaluated import evaluated
 from pyromoe.inference.labels import chains, match, matched, renumbered
-from pyromoe.inference.natural import Natural, to_json
+from pyromoe.inference.natural import Natural, nulls, to_json
 from pyromoe.inference.posterior import to_datatree
 from pyromoe.inference.standard_errors import Surface, jacobian, standard_errors
 from pyromoe.inference.svi import fit
@@ -150,7 +150,18 @@ FAMILIES: list[tuple[str, str, str]] = [
     ("response: [y, count], predictors: [x, w]", "[{family: normal}, {family: poisson}]",
      ""),
     ("response: y, predictors: [x, w]", "{family: normal}", "SHARED"),
+    ("response: y, predictors: [x]",
+     "{family: mixed, experts: [{family: student_t}, {family: normal}]}", ""),
+    ("response: [y, share], predictors: [x]", "{family: normal}", "NOISE"),
 ]  # fmt: skip
+
+
+EXPERTS = {"SHARED": ", shared: [w], intercept: shared", "NOISE": ", noise: true"}
+
+
+def of_experts(more: str) -> str:
+    """The part of a spec for two experts, and what else is asked for."""
+    return f"experts: {{number: 2{EXPERTS.get(more, '')}}}\n{more * (more not in EXPERTS)}"
 
 
 @pytest.mark.parametrize(("data", "likelihood", "more"), FAMILIES)
@@ -162,8 +173,7 @@ def test_parameters_that_are_shown_can_be_given(
     lines = (",".join(str(v) for v in row) for row in zip(*TABLE.values(), strict=True))
     (tmp_path / "data.csv").write_text("\n".join([columns, *lines]) + "\n")
     text = f"data: {{file: data.csv, {data}, split: {{test: 0.1}}}}\nlikelihood: {likelihood}\n"
-    shared = ", shared: [w], intercept: shared" if more == "SHARED" else ""
-    text += f"experts: {{number: 2{shared}}}\n{more.replace('SHARED', '')}"
+    text += of_experts(more)
     text += PLAIN.replace("lbfgs, restarts: 4", "adam, restarts: 1, epochs: 5")
     (tmp_path / "spec.yaml").write_text(text)
     found = fit(read_spec(tmp_path / "spec.yaml"))
@@ -179,8 +189,8 @@ def test_parameters_that_are_shown_can_be_given(
     for line, part in zip(lines_of, ("train", "test"), strict=True):
         total = float(line.split(": ")[1].split(" nats")[0])
         assert total == pytest.approx(found.metrics["log_likelihood"][part], rel=1e-7)
-    changed = 1.3 * np.asarray(values["expert_intercept"]) + 0.1
-    path.write_text(json.dumps(values | {"expert_intercept": changed.tolist()}))
+    changed = 1.3 * np.asarray(values["expert_intercept"], dtype=float) + 0.1
+    path.write_text(json.dumps(values | {"expert_intercept": nulls(changed.tolist())}))
     (other, _) = evaluated(read_spec(tmp_path / "spec.yaml"), path)
     assert other != lines_of[0]
 
@@ -215,6 +225,8 @@ def test_given_parameters_that_cannot_be_are_refused(tmp_path: Path) -> None:
     assert message(good | {"scale": [1.0, -1.0]}).startswith("scale: is not possible")
     assert message(good | {"scale": ["a", "b"]}) == "scale: must be numbers"
     assert message(good | {"gate_intercept": [0, 1e999]}).endswith("not finite")
+    assert message(good | {"gate_intercept": [0, None]}).startswith("gate_intercept: has null")
+    assert message(good | {"scale": [None, 1]}).startswith("scale: has null")
     assert message(good | {"expert_slope": [0.5, 0.1]}).startswith("expert_slope: must give")
     assert message(good | {"expert_slope": {"u": [1, 2]}}).startswith("expert_slope.u: no such")
     assert message(good | {"expert_slope": {}}).startswith("expert_slope.x: required")
@@ -265,8 +277,7 @@ def test_the_parameters_that_are_counted_can_be_told_apart(
 ) -> None:
     """As many as log p(y | x) of the rows has independent derivatives."""
     spec = f"data: {{{data}, split: {{test: 0}}}}\nlikelihood: {likelihood}\n"
-    shared = ", shared: [w], intercept: shared" if more == "SHARED" else ""
-    spec += f"experts: {{number: 2{shared}}}\n{more.replace('SHARED', '')}"
+    spec += of_experts(more)
     spec += PLAIN.replace("lbfgs, restarts: 4", "adam, restarts: 1, epochs: 3")
     found = fit(parse_spec(spec, "s").spec, TABLE)
     surface = Surface(found)

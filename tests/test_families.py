@@ -523,13 +523,14 @@ ROWS = 600
 def table_of(family: str) -> tuple[dict[str, Any], Any]:
     """A table of rows, and the linear predictor of both experts, (2, N)."""
     generator = np.random.default_rng(3)
-    x = generator.uniform(-2, 2, ROWS)
-    z = (generator.random(ROWS) < expit(6 * x)).astype(int)
-    offset = 0.4 * generator.normal(size=ROWS) * (family in OFFSETS)
-    trials = generator.integers(5, 30, ROWS)
+    rows = 4 * ROWS if family == "negative_binomial" else ROWS  # it says least of a slope
+    x = generator.uniform(-2, 2, rows)
+    z = (generator.random(rows) < expit(6 * x)).astype(int)
+    offset = 0.4 * generator.normal(size=rows) * (family in OFFSETS)
+    trials = generator.integers(5, 30, rows)
     steep = 3 if family in SHARES else 1  # a class says less than a number
     both = steep * (INTERCEPTS[:, None] + SLOPES[:, None] * x) + offset
-    y = GENERATE[family](generator, both[z, np.arange(ROWS)], z, trials)
+    y = GENERATE[family](generator, both[z, np.arange(rows)], z, trials)
     extras = {"offset": offset} if family in OFFSETS else {}
     return {"x": x, **extras, "n": trials, "y": np.asarray(y)}, both
 
@@ -543,7 +544,7 @@ data: {{response: y, predictors: [x], standardise: {standardise}, split: {{test:
 likelihood: {{family: {family}{levels}}}
 experts: {{number: 2}}
 priors: {{experts: {{kind: none}}, gate: {{kind: none}}}}
-fit: {{batch_size: full, epochs: 300, learning_rate: 0.05, restarts: 1, precision: float64}}
+fit: {{optimiser: lbfgs, restarts: 8}}
 output: {{draws: 20}}
 seed: 1
 {more}"""

@@ -279,7 +279,7 @@ def test_predictive_draws_experts_from_the_gate(family: str, priors: bool, paral
     torch.manual_seed(0)
     times = 200
     drawn = infer.Predictive(m.model, guide=guide, num_samples=times, parallel=parallel)(m.x)
-    assert drawn["y"].shape == (times, N)
+    assert drawn["y"].shape == (times, *m.y.shape)
     assert drawn["z"].shape == (times, N)
     with torch.no_grad():
         gate = log_joint(m.model, m.x, m.y, weights=m.weights.values()).log_prior.exp()

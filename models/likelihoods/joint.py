@@ -85,6 +85,18 @@ class Joint(Likelihood):
         parts = self.parts()
         return torch.cat([p.encode(y[:, r], extras) for r, p in enumerate(parts)], -1)
 
+    def uses(self) -> Tensor | None:
+        """Return which outputs each expert uses, (K, P); None where it is all of them."""
+        each = [part.uses() for part in self.parts()]
+        number = next((len(used) for used in each if used is not None), None)
+        if number is None:
+            return None
+        every = [
+            torch.ones(number, part.outputs, dtype=torch.bool) if used is None else used
+            for part, used in zip(self.parts(), each, strict=True)
+        ]
+        return torch.cat(every, -1)
+
     def at_floor(self) -> Tensor:
         """Return which experts have a scale that cannot be smaller, in any response."""
         each = torch.broadcast_tensors(*(part.at_floor() for part in self.parts()))

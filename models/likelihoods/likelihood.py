@@ -134,6 +134,10 @@ class Likelihood(PyroModule):
         """Return which experts have a scale that cannot be smaller, (K,) or (1,)."""
         return torch.zeros(1, dtype=torch.bool)
 
+    def uses(self) -> Tensor | None:
+        """Return which outputs each expert uses, (K, P); None where it is all of them."""
+        return None
+
 
 class LocationScale(Likelihood):
     """A family on the real line: loc from the expert, and a scale.

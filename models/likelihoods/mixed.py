@@ -122,6 +122,11 @@ class Mixed(Likelihood):
             for of_response in zip(*each, strict=True)
         ]
 
+    def uses(self) -> Tensor:
+        """Return which outputs each expert uses, (K, P); noise has no use for any."""
+        own = torch.tensor([each.outputs for each in self.families()])[self.of_expert]
+        return torch.arange(self.outputs) < own[:, None]
+
     def at_floor(self) -> Tensor:
         """Return which experts have a scale that cannot be smaller, (K,)."""
         found = torch.zeros_like(self.of_expert, dtype=torch.bool)
