@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, get_args
 
 from pyromoe.models.errors import listed
 from pyromoe.models.fit_settings import CONVERGED, Initialisation, Stochastic
 
 if TYPE_CHECKING:
-    from pyromoe.inference.plan import Plan
     from pyromoe.models.spec import Fit, Spec
     from pyromoe.models.spec_file import SpecFile
 
@@ -46,26 +44,26 @@ def check_optimiser(file: SpecFile, spec: Spec) -> None:
         raise file.error("fit.initialisation", what, remedy)
 
 
-def settle(plan: Plan, rows: int) -> Plan:
-    """Return the plan with optimiser, starts, precision and batch written out.
+def settle(spec: Spec, rows: int) -> Spec:
+    """Return the spec with optimiser, starts, precision and batch written out.
 
     Args:
-        plan: from `make_plan`.
+        spec: of a plan.
         rows: N, in the training data.
     """
-    fit = plan.spec.fit
-    optimiser = fit.optimiser or ("lbfgs" if _plain(plan.spec, rows) else "adam")
+    fit = spec.fit
+    optimiser = fit.optimiser or ("lbfgs" if _plain(spec, rows) else "adam")
     update: dict[str, Any] = {"optimiser": optimiser}
     if optimiser in CONVERGED:
         update |= {"precision": "float64", "batch_size": "full"}
         if "restarts" not in fit.model_fields_set:
-            update["restarts"] = RESTARTS if plan.spec.experts.number > 1 else FEW
+            update["restarts"] = RESTARTS if spec.experts.number > 1 else FEW
     else:
         update["initialisation"] = "random"
     if fit.initialisation is None and optimiser in CONVERGED:
         update["initialisation"] = list(get_args(Initialisation))
     settled: Fit = fit.model_copy(update=update)
-    return dataclasses.replace(plan, spec=plan.spec.model_copy(update={"fit": settled}))
+    return spec.model_copy(update={"fit": settled})
 
 
 def _exact(spec: Spec) -> bool:

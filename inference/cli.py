@@ -49,8 +49,7 @@ def check(spec: SpecPath, set_: Settings = None) -> None:
 
     file = read_spec(spec, set_ or ())
     plan, data = make_plan(file), load(file)
-    plan = settle(plan, len(data.train.rows))
-    terminal.out.print(to_yaml(plan.spec), markup=False, end="")
+    terminal.out.print(to_yaml(settle(plan.spec, len(data.train.rows))), markup=False, end="")
     test, columns = len(data.test.rows), data.encoding.columns
     classes = f", {data.encoding.num_classes} classes" if data.encoding.num_classes else ""
     terminal.out.print(

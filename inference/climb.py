@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from pyromoe.inference.bfgs import Function, Search
     from pyromoe.inference.budget import Budget
-    from pyromoe.inference.maximise import Function, Search
     from pyromoe.inference.nested import Nested
     from pyromoe.inference.plan import Plan
     from pyromoe.inference.restart import Restart

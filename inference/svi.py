@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ def fit(
     plan = make_plan(file)
     if data is None:
         data = load(file) if table is None else from_table(plan.spec, table)
-    plan = settle(plan, len(data.train.rows))
+    plan = replace(plan, spec=settle(plan.spec, len(data.train.rows)))
     if plan.spec.fit.optimiser in CONVERGED:
         with one_thread():
             return _converged(plan, data, budget, progress)
