@@ -40,6 +40,7 @@ bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; hal
 	-$(BIN)/python benchmarks/digits_folds.py
 	-$(BIN)/python benchmarks/gradient_error_at_cost.py
 	-$(BIN)/python benchmarks/time_to_likelihood.py
+	-$(BIN)/python benchmarks/time_to_flexmix.py
 
 clean:
 	rm -rf .venv build dist runs .mypy_cache .pytest_cache .ruff_cache

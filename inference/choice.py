@@ -45,7 +45,7 @@ def check_optimiser(file: SpecFile, spec: Spec) -> None:
 
 
 def settle(spec: Spec, rows: int) -> Spec:
-    """Return a spec with optimiser, starts, precision and batch written out.
+    """Return the spec with optimiser, starts, precision and batch written out.
 
     Args:
         spec: of a plan.

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from pyromoe.inference.bfgs import Function
     from pyromoe.inference.budget import Budget
     from pyromoe.inference.nested import Nested
     from pyromoe.inference.plan import Plan
     from pyromoe.inference.restart import Restart
     from pyromoe.inference.score import Found
-    from pyromoe.inference.search import Function
     from pyromoe.models.data import Data
 
 

@@ -1,24 +1,23 @@
-r"""Quasi-Newton maximisation until the gradient vanishes, of one function or of several at once.
+"""Quasi-Newton maximisation until the gradient vanishes, of one function or of several at once.
 
-BFGS with a weak Wolfe line search by doubling and bisection (Nocedal and Wright, 2006, sections 3.1
-and 6.1; Lewis and Overton, 2013), for R vectors side by side: each call of the function is one
-trial for every vector, whichever iteration that one is in. Vectors too long for a matrix are left
-to SciPy's L-BFGS-B (Byrd, Lu, Nocedal and Zhu, 1995), one by one.
+Several vectors go side by side (`pyromoe.inference.bfgs`). Vectors too long for an approximate
+inverse Hessian are left to SciPy's L-BFGS-B (Byrd, Lu, Nocedal and Zhu, 1995), one by one.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pyromoe.inference.search import Search, alone
+from pyromoe.inference.bfgs import Batch, Search
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
-    from pyromoe.inference.search import Function, Watch
+    from pyromoe.inference.bfgs import Function, Watch
 
 LARGEST = 2**22
 """Numbers in all approximate inverse Hessians; where there would be more, L-BFGS."""
@@ -28,6 +27,10 @@ TRIALS = 20
 """Of step lengths; after as many without success the inverse Hessian begins anew."""
 LONGEST = 10.0
 """A first step along a direction is no longer than this, or than the parameters themselves."""
+MEMORY = 20
+"""Of L-BFGS, in pairs."""
+MEMORY = 20
+"""Of L-BFGS, in pairs."""
 PARTS = ("values", "value", "gradient", "iterations")
 
 
@@ -56,7 +59,7 @@ def maximise(
     number, size = values.shape
     which, most = torch.arange(number), torch.as_tensor(iterations).expand(number)
     if number * size * size <= LARGEST:
-        return _Batch(function, values, inverse).run(tolerance, most, watch)
+        return Batch(function, values, inverse).run(tolerance, most, watch)
     room = max(1, LARGEST // size**2)
     parts = []
     for members in which.split(room):
@@ -65,120 +68,49 @@ def maximise(
             return function(point, members[of])
 
         if size * size > LARGEST:
-            parts.append(alone(of_part, values[members], tolerance, int(most[members]), watch))
+            parts.append(_alone(of_part, values[members], tolerance, int(most[members]), watch))
         else:
-            batch = _Batch(of_part, values[members], None)
+            batch = Batch(of_part, values[members], None)
             parts.append(batch.run(tolerance, most[members], watch))
     together = (torch.cat([getattr(p, name) for p in parts]) for name in PARTS)
     point, value, gradient, taken = together
     return Search(point, value, gradient, None, taken, sum(p.calls for p in parts))
 
 
-class _Batch:
-    """BFGS for R vectors in one tensor."""
+def _alone(
+    function: Function, values: Tensor, tolerance: float, iterations: int, watch: Watch
+) -> Search:
+    """Return the same from SciPy, for one vector, (1, P)."""
+    # Imported here: it takes a while, and few need it.
+    from scipy.optimize import minimize  # type: ignore[import-untyped]
 
-    def __init__(self, function: Function, values: Tensor, inverse: Tensor | None) -> None:
-        self.function = function
-        value, gradient = function(values, torch.arange(len(values)))
-        number, size = values.shape
-        self.unit = torch.eye(size, dtype=values.dtype)
-        fresh = inverse is None
-        inverse = self.unit.repeat(number, 1, 1) if inverse is None else inverse.clone()
-        steps = torch.zeros(number, dtype=torch.long)
-        self.at = Search(values.clone(), value, gradient, inverse, steps)
-        # A first step of length 1 at most: nothing is known of the scale yet.
-        self.new = torch.full((number,), fresh)
-        self.failed = torch.zeros(number, dtype=torch.bool)
-        # Of the line search: how far to go along which direction, and between which lengths.
-        self.direction, self.slope = torch.zeros_like(values), torch.zeros_like(value)
-        self.length, self.low, self.high = (torch.zeros_like(value) for _ in range(3))
-        self.trials = torch.zeros_like(steps)
-        self._begin_line(torch.ones(number, dtype=torch.bool))
+    only = torch.zeros(1, dtype=torch.long)
+    at = Search(values, *function(values, only), None, torch.zeros(1, dtype=torch.long))
 
-    def run(self, tolerance: float, most: Tensor, watch: Watch) -> Search:
-        """Search until every vector is done, has failed or has used up its iterations."""
-        at = self.at
-        while True:
-            left = (at.norm > tolerance) & ~self.failed & (at.iterations < most)
-            left &= at.value.isfinite()
-            if not left.any() or not watch(at):
-                return at
-            self._try(left)
-
-    def _try(self, left: Tensor) -> None:
-        """Try a step of every vector that is left; those that suffice are taken."""
-        at = self.at
-        trial = at.values + self.length[:, None] * self.direction
-        which = left.nonzero()[:, 0]
-        value, gradient = torch.full_like(at.value, -math.inf), torch.zeros_like(at.gradient)
-        value[which], gradient[which] = self.function(trial[which], which)
+    def negated(vector: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+        value, gradient = function(torch.from_numpy(vector.copy())[None], only)
         at.calls += 1
-        slope = (gradient * self.direction).sum(-1)
-        # Near the top, rounding hides the rise; then slopes alone are compared.
-        noise = 1e-14 * at.value.abs()
-        enough = value >= at.value + DECREASE * self.length * self.slope - noise
-        enough &= value.isfinite() & gradient.isfinite().all(-1) & (value >= at.value - noise)
-        flat = slope <= CURVATURE * self.slope
-        taken = left & enough & flat
-        self.high = torch.where(enough, self.high, self.length)
-        self.low = torch.where(enough & ~flat, self.length, self.low)
-        middle = torch.where(self.high.isinf(), 2 * self.length, (self.low + self.high) / 2)
-        self.length = torch.where(taken, self.length, middle)
-        self.trials += 1
-        # A rise that cannot be bent enough is still a rise.
-        late = left & ~taken & (self.trials >= TRIALS)
-        rose = late & enough & (value > at.value)
-        self._learn(trial - at.values, at.gradient - gradient, taken)
-        moved = taken | rose
-        at.values = torch.where(moved[:, None], trial, at.values)
-        at.gradient = torch.where(moved[:, None], gradient, at.gradient)
-        at.value = torch.where(moved, torch.maximum(value, at.value), at.value)
-        at.iterations = at.iterations + moved
-        self._reset(late)
-        self._begin_line(moved | late)
+        if value > at.value:
+            at.values, at.value, at.gradient = (
+                torch.from_numpy(vector.copy())[None],
+                value,
+                gradient,
+            )
+        finite = value.isfinite().item()
+        return (-value.item() if finite else math.inf), -gradient[0].numpy()
 
-    def _learn(self, step: Tensor, change: Tensor, taken: Tensor) -> None:
-        """Update the inverse Hessians of the vectors that were moved."""
-        assert self.at.inverse is not None
-        curvature = (step * change).sum(-1)
-        taken = taken & (curvature > 0)
-        safe = torch.where(taken, curvature, 1.0)
-        scale = torch.where(taken & self.new, curvature / (change * change).sum(-1), 1.0)
-        inverse = self.at.inverse * scale[:, None, None]
-        self.new = self.new & ~taken
-        moved = (inverse @ change[..., None])[..., 0]
-        of_change = (change * moved).sum(-1)
-        outer = step[:, :, None] * moved[:, None, :]
-        square = step[:, :, None] * step[:, None, :]
-        factor = ((safe + of_change) / (safe * safe))[:, None, None]
-        updated = inverse + factor * square - (outer + outer.mT) / safe[:, None, None]
-        self.at.inverse = torch.where(taken[:, None, None], updated, self.at.inverse)
+    def after(vector: NDArray[Any]) -> None:
+        at.iterations = at.iterations + 1
+        if at.norm.item() <= tolerance or not watch(at):
+            raise StopIteration
 
-    def _reset(self, late: Tensor) -> None:
-        """Forget the curvature where no step was found; where there is none to forget, give up."""
-        assert self.at.inverse is not None
-        self.failed |= late & self.new
-        self.at.inverse = torch.where(late[:, None, None], self.unit, self.at.inverse)
-        self.new |= late
-
-    def _begin_line(self, which: Tensor) -> None:
-        """Choose a direction, and the first length to try along it."""
-        at = self.at
-        assert at.inverse is not None
-        direction = (at.inverse @ at.gradient[..., None])[..., 0]
-        slope = (direction * at.gradient).sum(-1)
-        if (lost := which & ~(slope > 0)).any():  # to rounding
-            at.inverse = torch.where(lost[:, None, None], self.unit, at.inverse)
-            self.new |= lost
-            direction = torch.where(lost[:, None], at.gradient, direction)
-            slope = (direction * at.gradient).sum(-1)
-        size = direction.norm(dim=-1).clamp_min(1e-300)
-        known = at.values.norm(dim=-1).clamp_min(LONGEST)
-        longest = torch.where(self.new, 1.0, known)  # of the scale nothing is known at first
-        length = (longest / size).clamp_max(1.0)
-        self.direction = torch.where(which[:, None], direction, self.direction)
-        self.slope = torch.where(which, slope, self.slope)
-        self.length = torch.where(which, length, self.length)
-        self.low = torch.where(which, 0.0, self.low)
-        self.high = torch.where(which, math.inf, self.high)
-        self.trials = torch.where(which, 0, self.trials)
+    if at.norm.item() > tolerance:
+        options: dict[str, float] = {
+            "maxiter": iterations,
+            "maxfun": 10 * iterations,
+            "maxcor": MEMORY,
+        }
+        options |= {"ftol": 0.0, "gtol": 0.0}
+        start = values[0].numpy().copy()
+        minimize(negated, start, jac=True, method="L-BFGS-B", callback=after, options=options)
+    return at

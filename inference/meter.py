@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyromoe.inference.bfgs import Search
     from pyromoe.inference.budget import Budget
-    from pyromoe.inference.search import Search
 
     Report = Callable[[float, str], None]
 
