@@ -65,8 +65,13 @@ def spec(
     gate: str = "",
     experts: str = "",
     more: str = "",
+    response: str = "y",
 ) -> SpecFile:
-    text = SPEC.replace("LIKELIHOOD", likelihood).replace("K", str(k), 1)
+    text = (
+        SPEC.replace("response: y", f"response: {response}")
+        .replace("LIKELIHOOD", likelihood)
+        .replace("K", str(k), 1)
+    )
     for name, value in {"DATA": data, "FIT": fit, "GATE": gate, "EXPERTS": experts}.items():
         text = text.replace(name, value)
     return parse_spec(text.replace("SEED", str(seed)) + more, "s.yaml")
@@ -416,7 +421,11 @@ def test_a_restriction_is_kept(family: str) -> None:
     if family == "gamma":
         table = table | {"y": table["y"] + 0.5}
     data = "trials: 20" if family == "binomial" else ""
-    c = climb_of(spec(f"family: {family}", 3, QUICK, data=data), table)
+    response = "y"
+    if family == "multivariate_normal":
+        table, response = lines(), "[y, count]"
+        table = {name: table[name] for name in ("x", "y", "count")}
+    c = climb_of(spec(f"family: {family}", 3, QUICK, data=data, response=response), table)
     kinds = nested_in(c.restarts[0].model, c.restarts[0].guide, c.score)
     assert kinds is not None
     assert kinds.names[-2:] == ["1 expert", "2 experts"]

@@ -20,6 +20,7 @@ from pyromoe.models.likelihoods.likelihood import (
     NONE,
     SMALLEST_SCALE,
     Likelihood,
+    Restriction,
     near_floor,
     of_experts,
 )
@@ -102,6 +103,16 @@ class MultivariateNormal(Likelihood):
         matrix = self._matrix(self.coefficients[:, 0]) if self.is_full else None
         factor = _factor(scale, matrix) * torch.as_tensor(units, dtype=scale.dtype)[:, None]
         return {"covariance": factor @ factor.mT}
+
+    def restrictions(self) -> tuple[Restriction, ...]:
+        """Return the same with independent errors, and with one covariance for all experts."""
+        found = []
+        if self.is_full:
+            found.append(Restriction("covariance: diagonal", held={"coefficients": 0.0}))
+        if len(self.log_scale) > 1:
+            equal = ("log_scale", "coefficients") if self.is_full else ("log_scale",)
+            found.append(Restriction("covariance: shared", equal=equal))
+        return tuple(found)
 
     def at_floor(self) -> Tensor:
         """Return which experts have a scale s that cannot be smaller, (K,) or (1,)."""
