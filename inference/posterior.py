@@ -12,8 +12,9 @@ import xarray as xr
 
 import pyromoe
 from pyromoe.guides import Seeded
+from pyromoe.inference.labels import chains
 from pyromoe.inference.natural import constants
-from pyromoe.inference.result import to_tensors
+from pyromoe.inference.result import Fit, to_tensors
 from pyromoe.models.blend import select
 from pyromoe.models.groups import NOTHING
 from pyromoe.models.trace import run_given
@@ -24,14 +25,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from pyromoe.inference.result import Fit
 
 Variable = tuple[tuple[str, ...], Any]
 DRAWS = ("chain", "draw")
 
 
-def to_arviz(fit: Fit) -> Any:
+def to_arviz(fit: Fit | Sequence[Fit]) -> Any:
     """Return the posterior of the training rows: `InferenceData` in ArviZ 0.x, a tree in 1.x.
+
+    Several fits of the same rows, from other seeds or with other treatments, become its chains;
+    their experts are first numbered alike (`pyromoe.inference.labels`).
 
     Groups and variables (S draws, N rows, K experts):
         posterior: z (chain, draw, obs), integer; resp (chain, draw, obs, expert), p(z | y, x);
@@ -48,11 +51,14 @@ def to_arviz(fit: Fit) -> Any:
     dimension, member; of several responses, y has one more, response. Missing numbers are NaN.
 
     Raises:
-        ValueError: for a fit without its data.
+        ValueError: for a fit without its data, and for fits that do not match.
     """
     import arviz
 
-    tree = to_datatree(fit)
+    if isinstance(fit, Fit):
+        tree = to_datatree(fit)
+    else:
+        tree = chains([to_datatree(each) for each in fit])
     if int(arviz.__version__.split(".")[0]) >= 1:
         return tree
     return arviz.InferenceData.from_datatree(tree)

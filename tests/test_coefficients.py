@@ -15,7 +15,7 @@ from pyromoe.inference.bootstrap import bootstrap
 from pyromoe.inference.evaluated import evaluated
 from pyromoe.inference.labels import chains, match, matched, renumbered
 from pyromoe.inference.natural import Natural, nulls, to_json
-from pyromoe.inference.posterior import to_datatree
+from pyromoe.inference.posterior import to_arviz, to_datatree
 from pyromoe.inference.standard_errors import Surface, jacobian, standard_errors
 from pyromoe.inference.svi import fit
 from pyromoe.models import InputError
@@ -253,6 +253,8 @@ def test_fits_become_the_chains_of_one_posterior() -> None:
     found = fitted("response: y, predictors: [x]", "{family: normal}")
     tree = to_datatree(found)
     swapped = renumbered(tree, np.array([1, 0]))
+    whole = to_arviz([found, found])
+    assert whole.posterior["z"].shape == (2, *tree["posterior"]["z"].shape[1:])
     both = chains([tree, swapped, tree])
     posterior = both["posterior"].to_dataset()
     assert posterior.sizes["chain"] == 3

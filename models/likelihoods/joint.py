@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from pyro.distributions import TorchDistribution
 
-from pyromoe.models.likelihoods.likelihood import NONE, Likelihood
+from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, of_part
 from pyromoe.models.likelihoods.observed import Observed
 
 if TYPE_CHECKING:
@@ -71,14 +71,14 @@ class Joint(Likelihood):
         """Return the law of R independent responses, any of which may be missing."""
         return _Independent(
             [
-                Observed(part.distribution(**_own(parameters, r)), part.anywhere)
+                Observed(part.distribution(**of_part(parameters, r)), part.anywhere)
                 for r, part in enumerate(self.parts())
             ]
         )
 
     def means(self, **parameters: Tensor) -> list[Tensor]:
         """Return the mean of each response."""
-        return [p.means(**_own(parameters, r))[0] for r, p in enumerate(self.parts())]
+        return [p.means(**of_part(parameters, r))[0] for r, p in enumerate(self.parts())]
 
     def encode(self, y: Tensor, extras: Mapping[str, Tensor] = NONE) -> Tensor:
         """Return the responses as the input of a network, (N, E)."""
@@ -134,8 +134,3 @@ class _Independent(TorchDistribution):
         """Return the log density of all responses together, nats."""
         terms = [part.log_prob(value[..., r]) for r, part in enumerate(self.parts)]
         return torch.stack(terms).sum(0)
-
-
-def _own(parameters: Mapping[str, Tensor], r: int) -> dict[str, Tensor]:
-    """Return the parameters of response r."""
-    return {n.partition(".")[2]: v for n, v in parameters.items() if n.startswith(f"{r}.")}

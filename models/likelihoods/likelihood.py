@@ -194,6 +194,12 @@ def near_floor(log_scale: Tensor) -> Tensor:
     return log_scale.detach().exp() < SMALLEST_SCALE
 
 
+def of_part(parameters: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+    """Return those parameters whose names begin with a part's number, without it."""
+    own = f"{number}."
+    return {n.removeprefix(own): v for n, v in parameters.items() if n.startswith(own)}
+
+
 def of_experts(values: Tensor, z: Tensor | None) -> Tensor:
     """Return what each expert has, as it broadcasts over all experts or over the chosen ones.
 

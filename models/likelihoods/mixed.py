@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from pyro.distributions import TorchDistribution
 
-from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, of_experts
+from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, of_experts, of_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,12 +110,14 @@ class Mixed(Likelihood):
 
     def distribution(self, **parameters: Tensor) -> TorchDistribution:
         """Return the law of each datum in the family of its expert."""
-        laws = [part.distribution(**_own(parameters, f)) for f, part in enumerate(self.families())]
+        laws = [
+            part.distribution(**of_part(parameters, f)) for f, part in enumerate(self.families())
+        ]
         return _Cases(laws, parameters["family"])
 
     def means(self, **parameters: Tensor) -> list[Tensor]:
         """Return the mean of each response in the family of the expert."""
-        each = [part.means(**_own(parameters, f)) for f, part in enumerate(self.families())]
+        each = [part.means(**of_part(parameters, f)) for f, part in enumerate(self.families())]
         which = parameters["family"]
         return [
             sum(torch.where(which == f, m, 0.0) for f, m in enumerate(of_response))  # type: ignore[misc]
@@ -207,8 +209,3 @@ class _Box(TorchDistribution):
         if self.vector:
             return -torch.where(value.isnan(), 0.0, log_size).sum(-1)
         return (-log_size[..., 0]).expand(torch.broadcast_shapes(value.shape, self.batch_shape))
-
-
-def _own(parameters: Mapping[str, Tensor], f: int) -> dict[str, Tensor]:
-    """Return the parameters of family f."""
-    return {n.partition(".")[2]: v for n, v in parameters.items() if n.startswith(f"{f}.")}
