@@ -11,24 +11,25 @@ float64, on all rows.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import torch
 
 from pyromoe.inference.maximise import maximise
-from pyromoe.inference.nested import ONE, nested_in
+from pyromoe.inference.meter import MOST, TOLERANCE, Meter
+from pyromoe.inference.nested import ONE, nested_in, places_of
 from pyromoe.inference.result import to_tensors
 from pyromoe.inference.score import Score
 from pyromoe.inference.starts import Starts, initialisations
+from pyromoe.inference.units import units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from pyromoe.inference.bfgs import Function, Search
+    from pyromoe.inference.bfgs import Function
     from pyromoe.inference.budget import Budget
     from pyromoe.inference.nested import Nested
     from pyromoe.inference.plan import Plan
@@ -36,60 +37,12 @@ if TYPE_CHECKING:
     from pyromoe.inference.score import Found
     from pyromoe.models.data import Data
 
-    Report = Callable[[float, str], None]
-
-TOLERANCE = 1e-7
-"""The gradient's Euclidean norm at which a search ends, in nats a row."""
 FIRST, LATER = 15, 3
 """Iterations of the first M-step, which starts from random values, and of later ones."""
 SHORT, LONG = 5, 1000
 """Rounds of EM at most, before another method takes over and as a method of its own."""
 GAIN = 1e-6
 """EM as a method of its own ends when a round gains less, in nats a row."""
-MOST = 2000
-"""Iterations of the last search, where no budget is given."""
-
-
-class Meter:
-    """How much of a budget is used; a step is one evaluation of the score.
-
-    Args:
-        budget: for each restart; None for none.
-        evaluations: of experts in a step.
-        restarts: R, which run at the same time.
-        report: called with the share that is done and what is being done.
-    """
-
-    def __init__(
-        self, budget: Budget | None, evaluations: int, restarts: int, report: Report
-    ) -> None:
-        self.steps = None if budget is None else budget.steps(1, evaluations)
-        self.seconds = math.inf
-        if budget is not None and budget.unit == "seconds":
-            self.seconds = budget.amount * restarts
-        self.report, self.taken = report, 0
-        self.started = time.perf_counter()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the beginning."""
-        return time.perf_counter() - self.started
-
-    def goes_on(self, search: Search) -> bool:
-        """Count a step and return whether there may be another."""
-        self.taken += 1
-        share = self.taken / (self.steps or MOST)
-        share = max(min(share, 1.0), self.elapsed / self.seconds)
-        done = int((search.norm <= TOLERANCE).sum())
-        best = float(search.value.nan_to_num(-math.inf).max())
-        text = f"{done} of {len(search.value)} starts at a maximum, best {best:.4f} nats a datum"
-        self.report(share, text)
-        return self.left
-
-    @property
-    def left(self) -> bool:
-        """Whether the budget is not used up."""
-        return self.elapsed < self.seconds and (self.steps is None or self.taken < self.steps)
 
 
 @dataclass
@@ -146,11 +99,12 @@ class Climb:
         seeds: Sequence[int],
         together: int,
         budget: Budget | None,
-        report: Report,
+        report: Callable[[float, str], None],
     ) -> None:
         self.plan, self.restarts = plan, restarts
         x, y = to_tensors(data.train, plan.spec)
         self.score = Score([(r.model, r.guide) for r in restarts], x, y, together)
+        self.score.units = units(restarts[0].model, places_of(restarts[0].guide, self.score), x)
         self.n, self.constant = len(x), len(x) * data.encoding.log_jacobian
         evaluations = plan.spec.experts.number * len(x)
         self.meter = Meter(budget, evaluations, len(restarts), report)
