@@ -18,10 +18,11 @@ import torch
 
 from pyromoe.inference.maximise import maximise
 from pyromoe.inference.meter import MOST, TOLERANCE, Meter
-from pyromoe.inference.nested import ONE, nested_in
+from pyromoe.inference.nested import ONE, nested_in, places_of
 from pyromoe.inference.result import log_jacobian, to_tensors
 from pyromoe.inference.score import Score
 from pyromoe.inference.starts import Starts, initialisations
+from pyromoe.inference.units import units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from pyromoe.inference.restart import Restart
     from pyromoe.inference.score import Found
     from pyromoe.models.data import Data
-
 
 FIRST, LATER = 15, 3
 """Iterations of the first M-step, which starts from random values, and of later ones."""
@@ -104,6 +104,9 @@ class Climb:
         self.plan, self.restarts = plan, restarts
         x, y = to_tensors(data.train, plan.spec)
         self.score = Score([(r.model, r.guide) for r in restarts], x, y, together)
+        self.score.units = units(
+            restarts[0].model, places_of(restarts[0].guide, self.score), x.flatten(0, -2)
+        )
         weight = restarts[0].model.weight(x)
         self.n = len(x)
         self.constant = float((log_jacobian(data.encoding, y) * weight).sum())

@@ -1,4 +1,4 @@
-"""How much of a budget a climb has used, and when it is at a maximum."""
+"""How much of the budget of a maximum-likelihood fit is used."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ class Meter:
     """
 
     def __init__(
-        self, budget: Budget | None, evaluations: int, restarts: int, report: Report
+        self,
+        budget: Budget | None,
+        evaluations: int,
+        restarts: int,
+        report: Callable[[float, str], None],
     ) -> None:
         self.steps = None if budget is None else budget.steps(1, evaluations)
         self.seconds = math.inf

@@ -74,7 +74,7 @@ class Nested:
 
 def nested_in(model: MixtureOfExperts, guide: WeightedGuide, score: Score) -> Nested | None:
     """Return the simpler models that a model contains, as far as they are known."""
-    places, size, k = _places(guide, score), score.values.shape[1], model.num_experts
+    places, size, k = places_of(guide, score), score.values.shape[1], model.num_experts
     own = [p for n, p in places.items() if not n.startswith("gate.") and p.shape[0] == k]
     found = []
     for restriction in model.likelihood.restrictions():
@@ -108,7 +108,7 @@ def nested_in(model: MixtureOfExperts, guide: WeightedGuide, score: Score) -> Ne
     return Nested([n for each in found for n in each.names], *map(torch.cat, parts))
 
 
-def _places(guide: WeightedGuide, score: Score) -> dict[str, Tensor]:
+def places_of(guide: WeightedGuide, score: Score) -> dict[str, Tensor]:
     """Return where each parameter of the model lies in a vector, by its name in the model."""
     points = {f"guide.weights.point_{i}": name for i, name in enumerate(guide.weights.names)}
     places, first = dict[str, Tensor](), 0

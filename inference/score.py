@@ -82,6 +82,8 @@ class Score:
 
     Attributes:
         parameters: of the first, by name, in their order in a vector.
+        units: from points of a search to parameters, (P, P); None where they are the same. See
+            `pyromoe.inference.units`.
         captured: whether it runs as a graph, as far as is known.
         values: the parameters that the members had, (R, P).
         shape: (K, N), N the number of data: of rows, or of groups that share a z.
@@ -101,23 +103,31 @@ class Score:
         self.values = torch.stack(each)
         with torch.no_grad():  # mistakes in the model show here, in Python
             self.shape = self.joints[0](x, y)[0].shape
+        self.units: Tensor | None = None
         self.captured = True
         self._one: graphs.Function | None = None
         self._graphs: dict[int, graphs.Function] = {}
 
     def __call__(self, values: Tensor, r: Tensor | None = None) -> Found:
-        """Return the score at parameters, (R, P), or its expectation under r, (R, K, N)."""
+        """Return the score at points, (R, P), or its expectation under r, (R, K, N)."""
+        values = self.at(values)
         chosen = torch.tensor(r is not None)
         given = values.new_zeros(len(values), *self.shape) if r is None else r
         pairs = zip(values.split(self.together), given.split(self.together), strict=True)
         with torch.no_grad():
             found = [self._of_some(*pair, chosen) for pair in pairs]
-        return Found(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        whole = Found(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        if self.units is None:
+            return whole
+        return whole._replace(gradient=whole.gradient @ self.units)
 
-    @staticmethod
-    def hand_over(model: MixtureOfExperts, guide: WeightedGuide, values: Tensor) -> None:
-        """Give a model and its guide their parameters, (P,)."""
-        vector_to_parameters(values.clone(), Joint(model, guide).parameters())
+    def at(self, points: Tensor) -> Tensor:
+        """Return the parameters at points of a search, (..., P)."""
+        return points if self.units is None else points @ self.units.T
+
+    def hand_over(self, model: MixtureOfExperts, guide: WeightedGuide, point: Tensor) -> None:
+        """Give a model and its guide the parameters at a point, (P,)."""
+        vector_to_parameters(self.at(point).clone(), Joint(model, guide).parameters())
 
     def _of_some(self, values: Tensor, r: Tensor, chosen: Tensor) -> list[Tensor]:
         """Return what is known of as many restarts as a graph takes, or of fewer."""

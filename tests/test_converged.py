@@ -233,6 +233,16 @@ def test_a_prior_counts() -> None:
     assert total(narrow) < total(wide)
 
 
+@pytest.mark.parametrize("k", [1, 2])
+def test_the_units_of_a_predictor_do_not_matter(k: int) -> None:
+    far = engel() | {"income": 1e6 + 1e3 * engel()["income"]}
+    first = fit(spec(k=k, fit=QUICK, data="standardise: predictors"), engel())
+    for standardise in ("none", "predictors"):
+        result = fit(spec(k=k, fit=QUICK, data=f"standardise: {standardise}"), far)
+        assert result.metrics["restarts"][0]["converged"]
+        assert total(result) == pytest.approx(total(first), abs=1e-5)
+
+
 # The search itself
 
 
