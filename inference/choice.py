@@ -15,7 +15,7 @@ RESTARTS = 32
 """Of em and lbfgs where the spec names no number, with more than one expert."""
 FEW = 4
 """The same with one expert, whose likelihood mostly has one maximum."""
-SMALL = 10_000
+SMALL = 50_000
 """Rows that are taken all at once where the spec names no batch size."""
 
 

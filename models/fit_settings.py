@@ -60,7 +60,7 @@ class Fit(Section):
             description="adam, adamw, sgd take stochastic steps. em and lbfgs, for treatment "
             "enumerate with the objective marginal, maximise the likelihood until its gradient "
             "vanishes, on all rows and in float64. Left out: lbfgs for plain maximum likelihood "
-            "in float64 with all rows in a batch (or no batch_size named, and up to 10,000 rows), "
+            "in float64 with all rows in a batch (or no batch_size named, and up to 50,000 rows), "
             "adam otherwise."
         ),
     ] = None

@@ -554,8 +554,8 @@ def test_warnings_are_shown_with_a_remedy(change: dict[str, Any], name: str) -> 
     ("fit_", "rows", "expected"),
     [
         ("", 235, "lbfgs"),
-        ("", 10_001, "adam"),
-        ("batch_size: full", 10_001, "lbfgs"),
+        ("", 50_001, "adam"),
+        ("batch_size: full", 50_001, "lbfgs"),
         ("batch_size: 100", 235, "adam"),
         ("batch_size: 235", 235, "lbfgs"),
         ("optimiser: adam", 235, "adam"),
