@@ -42,7 +42,7 @@ def coefficients(
     from pyromoe.inference.bootstrap import bootstrap
     from pyromoe.inference.natural import Natural, to_json
     from pyromoe.inference.standard_errors import standard_errors
-    from pyromoe.inference.store import load_fit, with_data, write_new
+    from pyromoe.inference.store import load_fit, new_file, with_data, write_json
 
     fit = with_data(load_fit(run), run)
     named = Natural(fit.model, fit.guide, fit.encoding)()
@@ -56,7 +56,8 @@ def coefficients(
     columns = ["parameter", "of", "expert", "value", *(["standard error"] if found else [])]
     terminal.table(columns, [row[: len(columns)] for row in rows])
     if out is not None:
-        write_new(out, to_json(named, _names(fit)), overwrite=overwrite)
+        with new_file(out, overwrite=overwrite) as path:
+            write_json(path, to_json(named, _names(fit)))
         terminal.out.print(f"written to {out}", markup=False)
 
 

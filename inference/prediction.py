@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +11,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from pyromoe.inference.result import to_tensors
+from pyromoe.inference.store import new_file
 from pyromoe.models.data import as_rows, encode_part
 from pyromoe.models.errors import InputError
 from pyromoe.models.groups import NOTHING
@@ -100,11 +99,5 @@ def write_table(table: pa.Table, path: Path, *, overwrite: bool = False) -> None
     if path.suffix not in write:
         what = "cannot tell its format; the name must end in .csv or .parquet"
         raise InputError(what, file=str(path))
-    if path.exists() and not overwrite:
-        raise InputError("exists already", file=str(path), remedy="add --overwrite to replace it")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
+    with new_file(path, overwrite=overwrite) as temporary:
         write[path.suffix](table, str(temporary))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -76,8 +76,9 @@ def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_new(path: Path, value: object, *, overwrite: bool = False) -> None:
-    """Write JSON to a file of its own, whole or not at all.
+@contextmanager
+def new_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a path to write to; the file takes its name when the block ends without an error.
 
     Raises:
         InputError: for a file that exists and is not to be overwritten.
@@ -86,7 +87,7 @@ def write_new(path: Path, value: object, *, overwrite: bool = False) -> None:
         raise InputError("exists already", file=str(path), remedy="add --overwrite to replace it")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        write_json(temporary, value)
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

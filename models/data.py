@@ -103,22 +103,18 @@ def encode_table(
     """
     rows = table if isinstance(table, Rows) else as_rows(table, source)
     there = all(target.name in rows.table.column_names for target in encoding.targets)
-    part = encode_part(encoding, rows, None, need_response=need_response or there)
+    part = encode_part(encoding, rows, need_response=need_response or there)
     return part.x, part.y if need_response or there else None
 
 
-def encode_part(
-    encoding: Encoding, rows: Rows, chosen: IntArray | None = None, *, need_response: bool = True
-) -> Part:
-    """Encode some of the rows, or all; without a response, y is missing everywhere."""
-    return _parts(
-        encoding, rows, [_units(rows, encoding.group, chosen)], need_response=need_response
-    )[0]
+def encode_part(encoding: Encoding, rows: Rows, *, need_response: bool = True) -> Part:
+    """Encode all rows; without a response, y is missing everywhere."""
+    units = _units(rows, encoding.group, np.arange(rows.table.num_rows))
+    return _parts(encoding, rows, [units], need_response=need_response)[0]
 
 
-def _units(rows: Rows, group: str | None, chosen: IntArray | None = None) -> IntArray:
+def _units(rows: Rows, group: str | None, places: IntArray) -> IntArray:
     """Return the rows of each datum, (N,), or (G, M) where rows of a group share a z."""
-    places = np.arange(rows.table.num_rows) if chosen is None else chosen
     if group is None:
         return places
     if group not in rows.table.column_names:

@@ -42,6 +42,7 @@ TABLE: dict[str, Any] = {
     "y": Y,
     "count": GENERATOR.poisson(np.exp(0.3 + 0.2 * X)),
     "level": np.clip(np.round(X + GENERATOR.logistic(size=300)), 1, 4).astype(int),
+    "light": 2 + X + GENERATOR.uniform(-1, 1, 300),
     "share": 1 / (1 + np.exp(-(X - 3) / 3 - 0.3 * GENERATOR.normal(size=300))),
 }
 
@@ -113,8 +114,8 @@ def test_what_is_no_maximum_has_no_standard_errors() -> None:
         standard_errors(found)
 
 
-def test_a_direction_without_information_has_no_finite_error() -> None:
-    """Two experts that are the same: nothing says how the gate divides the rows among them."""
+def test_experts_that_are_the_same_have_no_standard_errors() -> None:
+    """Two lines explain these rows better than one twice: that point is a saddle."""
     found = fitted("response: y, predictors: [x]", "{family: normal}")
     with torch.no_grad():
         for parameter in (*found.model.experts.parameters(), *found.model.likelihood.parameters()):
@@ -127,11 +128,17 @@ def test_a_direction_without_information_has_no_finite_error() -> None:
             if not name.startswith("gate"):
                 target = dict(found.model.named_parameters())[name]
                 target.copy_(value.expand_as(target))
-    try:
-        wrong = errors(found)
-    except InputError:
-        return  # it is a saddle, which is said
-    assert np.isinf(wrong["gate_slope"][1]).all()
+    with pytest.raises(InputError, match="not at a maximum"):
+        errors(found)
+
+
+def test_a_direction_without_information_has_no_finite_error() -> None:
+    """Errors with tails lighter than a normal's: the degrees of freedom have no end."""
+    found = fitted("response: light, predictors: [x]", "{family: student_t}", 1)
+    wrong = errors(found)
+    assert np.isinf(wrong["df"]).all()
+    assert np.isfinite(wrong["expert_slope"]).all()
+    assert np.isfinite(wrong["scale"]).all()
 
 
 # Out and in again
