@@ -173,6 +173,9 @@ def _constants(fit: Fit, given: Given) -> None:
         raise given.error(next(iter(known)), "required, but missing", "add it")
     goal = np.concatenate([np.empty(0), *wanted])
     there = np.concatenate([known[name][1].isfinite().numpy().ravel() for name in named])
+    before = np.concatenate([known[name][1].double().numpy().ravel() for name in named])
+    # Positive numbers by their ratio: degrees of freedom of 1e12 are far from 10 otherwise.
+    far = there & (goal > 0) & (before > 0)
     size = np.maximum(np.abs(np.where(there, goal, 1.0)), 1e-8)
 
     def set_to(values: NDArray[Any]) -> None:
@@ -183,7 +186,9 @@ def _constants(fit: Fit, given: Given) -> None:
         set_to(values)
         found = constants(fit.model, fit.encoding)
         flat = [found[name][1].double().numpy().ravel() for name in named]
-        relative = (np.concatenate([np.empty(0), *flat]) - goal) / size
+        now = np.concatenate([np.empty(0), *flat])
+        ratio = np.where(far & (now > 0), now, 1.0) / np.where(far, goal, 1.0)
+        relative = np.where(far & (now > 0), np.log(ratio), (now - goal) / size)
         return np.where(there, relative, 0.0)
 
     start = np.concatenate([p.double().numpy().ravel() for p in own])

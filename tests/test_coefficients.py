@@ -11,6 +11,7 @@ import pytest
 import statsmodels.api as sm
 import torch
 
+from pyromoe.inference.assign import assign
 from pyromoe.inference.bootstrap import bootstrap
 from pyromoe.inference.evaluated import evaluated
 from pyromoe.inference.labels import chains, match, matched, renumbered
@@ -139,6 +140,18 @@ def test_a_direction_without_information_has_no_finite_error() -> None:
     assert np.isinf(wrong["df"]).all()
     assert np.isfinite(wrong["expert_slope"]).all()
     assert np.isfinite(wrong["scale"]).all()
+    given, total = natural(found), found.metrics["log_likelihood"]["train"]
+    assert given["df"][0] > 1e4
+    again = fitted("response: light, predictors: [x]", "{family: student_t}", 1)
+    with torch.no_grad():
+        again.model.likelihood.log_df.fill_(2.0)
+    predictor = {"x": given["expert_slope"][:, 0].tolist()}
+    values = {n: v.tolist() for n, v in given.items()} | {"expert_slope": predictor}
+    values["gate_slope"] = {"x": given["gate_slope"][:, 0].tolist()}
+    assign(again, values, "p.json")
+    assert again.data is not None
+    x, y = (torch.from_numpy(np.asarray(v)) for v in (again.data.train.x, again.data.train.y))
+    assert float(again.log_likelihood(x, y).sum()) == pytest.approx(total, rel=1e-8)
 
 
 # Out and in again
