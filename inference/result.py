@@ -84,6 +84,10 @@ class Fit:
         """The values of the latent weights, by site."""
         return {name: value.detach() for name, value in self.guide.weights.values().items()}
 
+    def weight_draws(self) -> list[Weights]:
+        """Return draws of the latent weights, by site; one where their guide is a point."""
+        return [self.weights]
+
     def tensors(self) -> dict[str, Tensor]:
         """Return every fitted tensor by its name: the model's, and the guide's for z."""
         named = {n: p.detach() for n, p in self.model.named_parameters()} | self.weights
@@ -114,9 +118,17 @@ class Fit:
         return self.log_joint(x, y).softmax(-1)
 
     @torch.no_grad()
-    def components(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the gate p(z = k | x), (N, K), and the experts' parameters, (K, N, ...)."""
-        log_gate, parameters = run_given(self.model.components, self.weights, x)
+    def components(
+        self, x: Tensor, weights: Weights | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the gate p(z = k | x), (N, K), and the experts' parameters, (K, N, ...).
+
+        Args:
+            x: the rows, (N, D).
+            weights: of one draw; the point of their guide where it is None.
+        """
+        given = self.weights if weights is None else weights
+        log_gate, parameters = run_given(self.model.components, given, x)
         # Without gradients, but for views of what is trained, which torch leaves theirs.
         return log_gate.exp(), {name: value.detach() for name, value in parameters.items()}
 
