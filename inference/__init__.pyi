@@ -1,5 +1,6 @@
 from .comparison import compare as compare
 from .elbo import Treatment_ELBO as Treatment_ELBO
+from .estimators import MoEClassifier as MoEClassifier, MoERegressor as MoERegressor
 from .lab import Gradients as Gradients, gradients as gradients
 from .posterior import to_arviz as to_arviz
 from .prediction import predict as predict
