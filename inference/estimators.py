@@ -56,7 +56,8 @@ class MoEClassifier(ClassifierMixin, MixtureEstimator):  # type: ignore[misc]  #
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable class of each row, (N,)."""
-        found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(-1)]
+        codes = self.predict_proba(X).argmax(-1)
+        found: NDArray[Any] = self.classes_[codes]
         return found
 
     def predict_proba(self, X: ArrayLike) -> FloatArray:

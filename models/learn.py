@@ -61,6 +61,7 @@ def learn(
     if len(training) < 2:
         what = f"{len(training)} training row{'s' if len(training) != 1 else ''}"
         raise InputError(what, file=rows.source, remedy="a fit needs two or more")
+    counts = _counts(rows, extras)
     parts: list[Numeric | Levels] = []
     for name in predictors:
         source, there = filled(rows, name) if incomplete[1] else (rows, EVERY)
@@ -71,7 +72,7 @@ def learn(
         values, mean, sd = numbers(source, name, AS_PREDICTOR), 0.0, 1.0
         known = training[there[training]] if missing else training
         if standardise != "none" and len(known):
-            mean, sd = _moments(values[known])
+            mean, sd = _moments(values[known], counts[known])
             mean = mean if centred else 0.0
         parts.append(Numeric(name=name, mean=mean, sd=sd, missing=missing))
     whole = standardise == "predictors_and_response"
@@ -86,7 +87,7 @@ def learn(
         if len(known) < 2:
             what = f"{len(known)} training rows have a value"
             raise rows.error(name, what, "a fit needs two or more")
-        targets.append(_number(source, known, name, families, extras, standardise=whole))
+        targets.append(_number(source, known, name, families, extras, counts, standardise=whole))
     return Encoding(
         predictors=tuple(parts),
         targets=tuple(targets),
@@ -102,14 +103,16 @@ def _number(
     name: str,
     families: Sequence[Family],
     extras: Sequence[Extra],
+    counts: FloatArray,
     *,
     standardise: bool,
 ) -> Target:
     values = numbers(rows, name, AS_RESPONSE)[training]
     real = all(RESPONSES[family].standardised for family in families)
-    mean, sd = _moments(values) if standardise and real else (0.0, 1.0)
+    counts = counts[training]
+    mean, sd = _moments(values, counts) if standardise and real else (0.0, 1.0)
     columns = {extra.role: extra.encode(rows)[training] for extra in extras}
-    levels = tuple(_level(values, family, columns) for family in families)
+    levels = tuple(_level(values, counts, family, columns) for family in families)
     low, high = ((float(f(values)) - mean) / sd for f in (np.min, np.max))
     return Target(
         name=name,
@@ -122,18 +125,22 @@ def _number(
     )
 
 
-def _level(values: FloatArray, family: Family, extras: Mapping[Any, FloatArray]) -> float:
+def _level(
+    values: FloatArray, counts: FloatArray, family: Family, extras: Mapping[Any, FloatArray]
+) -> float:
     """Return the link of the mean: a fit that starts far from it can lose experts on the way."""
     offset = extras.get("offset", np.zeros(len(values)))
     if RESPONSES[family].link == "identity":
         return 0.0
+    total = float((counts * values).sum())
     if RESPONSES[family].link == "log":
-        total = max(values.sum(), 1.0)
         largest = offset.max()
-        return float(np.log(total) - np.log(np.exp(offset - largest).sum()) - largest)
-    trials = extras.get("trials", np.ones(len(values))).sum()
-    successes = np.clip(values.sum(), 0, trials)
-    return float(np.log((successes + 0.5) / (trials - successes + 0.5)) - offset.mean())
+        exposure = float((counts * np.exp(offset - largest)).sum())
+        return float(np.log(max(total, 1.0)) - np.log(exposure) - largest)
+    trials = float((counts * extras.get("trials", np.ones(len(values)))).sum())
+    successes = np.clip(total, 0, trials)
+    middle = np.average(offset, weights=counts)
+    return float(np.log((successes + 0.5) / (trials - successes + 0.5)) - middle)
 
 
 def _classes(
@@ -165,14 +172,22 @@ def _classes(
     return tuple(sorted(labels, key=float))
 
 
-def _moments(values: FloatArray) -> tuple[float, float]:
-    # Scaled first: the square of a large number need not be one.
-    largest = float(np.abs(values).max()) or 1.0
-    scaled = values / largest
-    mean = float(scaled.mean()) * largest
+def _counts(rows: Rows, extras: Sequence[Extra]) -> FloatArray:
+    """Return how often each row counts, (N,)."""
+    weights = [extra.encode(rows) for extra in extras if extra.role == "weight"]
+    return weights[0] if weights else np.ones(rows.table.num_rows)
+
+
+def _moments(values: FloatArray, counts: FloatArray) -> tuple[float, float]:
+    """Return mean and spread of values of which each counts as often as its weight says."""
     if values.min() == values.max():
         return float(values[0]), 1.0
-    return mean, float(scaled.std()) * largest or 1.0
+    # Scaled first: the square of a large number need not be one, nor the sum of large weights.
+    largest = float(np.abs(values).max())
+    scaled, counts = values / largest, counts / counts.max()
+    mean = float(np.average(scaled, weights=counts))
+    spread = float(np.sqrt(np.average((scaled - mean) ** 2, weights=counts)))
+    return mean * largest, spread * largest or 1.0
 
 
 def _labels(rows: Rows, name: str) -> tuple[str, ...]:
