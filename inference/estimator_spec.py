@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyromoe.models.columns import FloatArray, IntArray
+    from pyromoe.models.columns import FloatArray
 
 Settings = dict[str, object]
 RESPONSE, WEIGHT = "y", "weight"
@@ -90,8 +90,8 @@ def column(wanted: str, names: Sequence[str]) -> str:
 
 
 def distinct_rows(
-    x: FloatArray, y: NDArray[np.generic], weights: FloatArray | None
-) -> tuple[FloatArray, NDArray[np.generic], FloatArray | None]:
+    x: FloatArray, y: NDArray[Any], weights: FloatArray | None
+) -> tuple[FloatArray, NDArray[Any], FloatArray | None]:
     """Return each row once, in order, with the weights that its copies have together.
 
     A row of weight k and k copies of it thus are the same data to every start and every batch, and
@@ -113,11 +113,11 @@ def distinct_rows(
 def table_of(
     names: Sequence[str],
     x: FloatArray,
-    y: FloatArray | IntArray | None = None,
+    y: NDArray[Any] | None = None,
     weights: FloatArray | None = None,
-) -> dict[str, NDArray[np.generic]]:
+) -> dict[str, NDArray[Any]]:
     """Return features, response and weights, those that are there, by the names of columns."""
-    table: dict[str, NDArray[np.generic]] = dict(zip(names, x.T, strict=True))
+    table: dict[str, NDArray[Any]] = dict(zip(names, x.T, strict=True))
     if y is not None:
         table[column(RESPONSE, names)] = y
     if weights is not None:

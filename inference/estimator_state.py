@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import numbers
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pyromoe.models.spec_file import parse_spec, to_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -92,6 +93,14 @@ def read(folder: Path, estimator: str) -> tuple[Fit, Stored]:
         what = f"holds a {stored.estimator}, not a {estimator}"
         raise InputError(what, file=str(path), remedy="load it with its own class")
     return fit, stored
+
+
+def plain(parameters: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """Return the parameters of a constructor as JSON has them; a source of chance is None."""
+    known = {n: v.tolist() if isinstance(v, np.generic) else v for n, v in parameters.items()}
+    if not isinstance(known["random_state"], numbers.Integral):
+        known["random_state"] = None
+    return {n: list(v) if isinstance(v, tuple) else v for n, v in known.items()}
 
 
 def classes_of(labels: NDArray[np.generic]) -> Classes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,13 +171,10 @@ class MixtureEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         Raises:
             InputError: where the folder exists, unless it is to be overwritten.
         """
-        known = {n: getattr(v, "tolist", lambda v=v: v)() for n, v in self.get_params().items()}
-        if not isinstance(known["random_state"], numbers.Integral):
-            known["random_state"] = None
         names, labels = (getattr(self, n, None) for n in ("feature_names_in_", "classes_"))
         stored = state.Stored(
             estimator=type(self).__name__,
-            parameters={n: list(v) if isinstance(v, tuple) else v for n, v in known.items()},
+            parameters=state.plain(self.get_params(deep=False)),
             num_features=self.n_features_in_,
             feature_names=None if names is None else names.tolist(),
             classes=None if labels is None else state.classes_of(labels),
@@ -251,4 +247,6 @@ class MixtureEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         names = [part.name for part in found.encoding.predictors]
         weights = np.ones(len(x)) if found.encoding.extras else None
         rows = as_rows(table_of(names, x, known, weights))
-        return to_tensors(encode_part(found.encoding, rows, need_response=y is not None), found.spec)
+        return to_tensors(
+            encode_part(found.encoding, rows, need_response=y is not None), found.spec
+        )
