@@ -9,6 +9,7 @@ from pyro.nn import PyroModule
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pyromoe.guides.gaussian import WeightGuide
     from pyromoe.guides.point import PointGuide
     from pyromoe.guides.prior import PriorGuide
 
@@ -21,7 +22,7 @@ class WeightedGuide(PyroModule):
         latent: the guide of z; where it is None, z is left to be summed out.
     """
 
-    def __init__(self, weights: PointGuide, latent: PriorGuide | None) -> None:
+    def __init__(self, weights: PointGuide | WeightGuide, latent: PriorGuide | None) -> None:
         super().__init__()
         self.weights, self.latent = weights, latent
         self.objective = latent.objective if latent is not None else "marginal"

@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pyromoe.guides import AmortisedGuide, PointGuide, PosteriorGuide, PriorGuide, WeightedGuide
+from pyromoe.guides import (
+    WEIGHT_GUIDES,
+    AmortisedGuide,
+    DrawnGuide,
+    LaplaceGuide,
+    PointGuide,
+    PosteriorGuide,
+    PriorGuide,
+    WeightedGuide,
+)
 from pyromoe.models import MixtureOfExperts
 from pyromoe.models.gates import GATES
 from pyromoe.models.likelihoods import FAMILIES, Joint, Likelihood, Mixed as MixedLikelihood, Noise
+from pyromoe.models.priors import is_positive
 from pyromoe.models.spec import Mixed, MultivariateNormal
 
 if TYPE_CHECKING:
@@ -20,6 +30,10 @@ if TYPE_CHECKING:
     from pyromoe.models.encoding import Encoding, Target
     from pyromoe.models.family_settings import Likelihood as Settings, Single
     from pyromoe.models.spec import Spec
+
+
+CHAINS = 4
+"""Of NUTS, which share the draws among them."""
 
 
 def build(
@@ -57,15 +71,30 @@ def build(
             levels = torch.tensor(target.levels).to(intercepts)
             intercepts[..., place] += levels[:, None] if len(intercepts) > 1 else levels.mean()
     of_latent = _latent_guide(spec, latent, model, generator)
-    points: dict[str, torch.Tensor] = {}
-    for name, prior in (("experts", spec.priors.experts), ("gate", spec.priors.gate)):
-        if prior.scale is not None:
-            part = getattr(model, name)
-            start = {n: p.detach().clone() for n, p in part.named_parameters()}
-            part.place_prior(prior.scale)
-            left = dict(part.named_parameters())  # what has no prior
-            points |= {f"{name}.{n}": value for n, value in start.items() if n not in left}
-    return model, WeightedGuide(PointGuide(points), of_latent)
+    points = _place_priors(spec, model)
+    positive = [name for name in points if is_positive(name)]
+    kind = spec.guide.weights
+    if kind in WEIGHT_GUIDES:
+        weights = WEIGHT_GUIDES[kind](points, positive, generator)
+        return model, WeightedGuide(weights, of_latent)
+    if kind == "nuts":
+        kept = DrawnGuide(points, positive, CHAINS, -(-spec.output.draws // CHAINS))
+        return model, WeightedGuide(kept, of_latent)
+    of_weights = LaplaceGuide if kind == "laplace" else PointGuide
+    return model, WeightedGuide(of_weights(points, positive), of_latent)
+
+
+def _place_priors(spec: Spec, model: MixtureOfExperts) -> dict[str, torch.Tensor]:
+    """Make latent sites of what has a prior; return where they start, by name."""
+    priors, points = spec.priors, dict[str, torch.Tensor]()
+    for name, prior in (("experts", priors.experts), ("gate", priors.gate)):
+        if prior.scale is not None and prior.kind != "none":
+            starts = getattr(model, name).place_prior(prior.scale, prior.kind)
+            points |= {f"{name}.{n}": value for n, value in starts.items()}
+    if priors.scales.scale is not None:
+        starts = model.likelihood.place_prior(priors.scales.scale)
+        points |= {f"likelihood.{n}": value for n, value in starts.items()}
+    return points
 
 
 def likelihood(spec: Spec, encoding: Encoding) -> Likelihood:

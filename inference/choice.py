@@ -19,6 +19,10 @@ SMALL = 50_000
 """Rows that are taken all at once where the spec names no batch size."""
 
 
+AT_MODE = ("laplace", "nuts")
+"""The guides of weights that begin at the mode of the posterior."""
+
+
 def check_optimiser(file: SpecFile, spec: Spec) -> None:
     """Refuse an optimiser that cannot follow the treatment.
 
@@ -38,10 +42,29 @@ def check_optimiser(file: SpecFile, spec: Spec) -> None:
             f"{listed(stochastic)}; or set treatment: enumerate, objective: marginal"
         )
         raise file.error("fit.optimiser", what, remedy)
+    _check_weights(file, spec)
     if optimiser in stochastic and kinds not in (None, "random", ["random"]):
         what = f"{optimiser} starts from the networks' random values alone"
         remedy = f"remove it, or set optimiser: {' or '.join(CONVERGED)}"
         raise file.error("fit.initialisation", what, remedy)
+
+
+def _check_weights(file: SpecFile, spec: Spec) -> None:
+    """Refuse a guide of the weights that cannot be."""
+    kind, priors = spec.guide.weights, spec.priors
+    if kind == "point":
+        return
+    none = [n for n in ("experts", "gate", "scales") if getattr(priors, n).kind == "none"]
+    if len(none) == 3:
+        what = "no weight has a prior, and so none a posterior"
+        raise file.error("guide.weights", what, "set priors.experts, or weights: point")
+    if kind not in AT_MODE and spec.fit.optimiser in CONVERGED:
+        what = f"{spec.fit.optimiser} finds a mode, and {kind} is fitted to the whole posterior"
+        remedy = f"valid with it: point, {listed(AT_MODE)}; or set fit.optimiser: adam"
+        raise file.error("guide.weights", what, remedy)
+    if kind == "nuts" and not _exact(spec):
+        what = "nuts sums z out, and so knows no other treatment or objective"
+        raise file.error("guide.weights", what, "set treatment: enumerate, objective: marginal")
 
 
 def settle(spec: Spec, rows: int) -> Spec:
@@ -52,7 +75,7 @@ def settle(spec: Spec, rows: int) -> Spec:
         rows: N, in the training data.
     """
     fit = spec.fit
-    optimiser = fit.optimiser or ("lbfgs" if _plain(spec, rows) else "adam")
+    optimiser = fit.optimiser or ("lbfgs" if _plain(spec, rows) or _mode(spec, rows) else "adam")
     update: dict[str, Any] = {"optimiser": optimiser}
     if optimiser in CONVERGED:
         update |= {"precision": "float64", "batch_size": "full"}
@@ -66,6 +89,11 @@ def settle(spec: Spec, rows: int) -> Spec:
     return spec.model_copy(update={"fit": settled})
 
 
+def _mode(spec: Spec, rows: int) -> bool:
+    """Whether a guide begins at the mode of the posterior, which is found best exactly."""
+    return spec.guide.weights in AT_MODE and _exact(spec) and rows <= SMALL
+
+
 def _exact(spec: Spec) -> bool:
     return spec.treatment.name == "enumerate" and spec.objective == "marginal"
 
@@ -77,6 +105,7 @@ def _plain(spec: Spec, rows: int) -> bool:
         _exact(spec)
         and spec.priors.experts.kind == "none"
         and spec.priors.gate.kind == "none"
+        and spec.priors.scales.kind == "none"
         and spec.fit.precision == "float64"
         and (size == "full" or size >= rows)
     )

@@ -108,7 +108,7 @@ class Treatment_ELBO(ELBO):  # Pyro's own naming
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
     ) -> tuple[Trace, LogJoint, Any, str]:
         """Return the guide's trace, log p(y, z | x), log q (None without z) and the objective."""
-        trace = guide_trace(guide, *args, site=self.site, **kwargs)
+        trace = guide_trace(guide, *args, site=self.site, normal=self._normal, **kwargs)
         logits: Any = logits_in(trace, self.site)  # None only where the treatment takes it
         weights = weights_in(trace, self.site)
         joint = log_joint(model, *args, site=self.site, weights=weights, **kwargs)
@@ -119,6 +119,10 @@ class Treatment_ELBO(ELBO):  # Pyro's own naming
             # bound. The importance-weighted one runs through both.
             joint = joint.with_prior(logits.detach() if objective == "jensen" else logits)
         return trace, joint, logits, objective
+
+    def _normal(self, like: torch.Tensor) -> torch.Tensor:
+        """Return standard normal noise of a tensor's shape, for the weights of a guide."""
+        return self.noise.normal(like, 1)[0]
 
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """Return the loss as a number; advances noise and state like a step does."""

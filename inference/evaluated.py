@@ -9,8 +9,9 @@ import torch
 
 from pyromoe.inference.assign import assign
 from pyromoe.inference.build import build
+from pyromoe.inference.density import to_tensors
 from pyromoe.inference.plan import make_plan
-from pyromoe.inference.result import Fit, to_tensors
+from pyromoe.inference.result import Fit
 from pyromoe.inference.store import read_json, restore
 from pyromoe.models.data import load
 from pyromoe.models.errors import InputError
@@ -40,8 +41,10 @@ def evaluated(file: SpecFile, parameters: Path) -> Iterator[str]:
             update={
                 "experts": priors.experts.model_copy(update=none),
                 "gate": priors.gate.model_copy(update=none),
+                "scales": priors.scales.model_copy(update=none),
             }
         )
+        update["guide"] = file.spec.guide.model_copy(update={"weights": "point"})
     file = dataclasses.replace(file, spec=file.spec.model_copy(update=update))
     plan, data = make_plan(file), load(file)
     model, guide = build(plan.spec, plan.latent, data.encoding, torch.Generator().manual_seed(0))

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 BAR = 24
 """Width of a full bar, in characters."""
+FAR = 0.7
+"""Pareto's k above which importance ratios have no usable mean (Vehtari et al., 2024)."""
+MIXED = 1.01
+"""R-hat above which chains have not mixed (Vehtari et al., 2021)."""
 MODES = 5
 """Solutions that are shown."""
 
@@ -57,12 +61,27 @@ def metric_lines(metrics: dict[str, Any]) -> Iterator[str]:
         if name in metrics:
             yield f"{name} of the {metrics['measured_on']} rows: {metrics[name]:.4g}"
     yield f"{metrics['parameters']} parameters, {metrics['effective_experts']:.2f} experts in use"
+    yield from _posterior_lines(metrics)
     yield from _start_lines(metrics)
     if "mode" in metrics:
         yield f"{metrics['steps']} steps a start, {metrics['mode']}"
     for warning in metrics.get("warnings", ()):
         name = warning["name"].replace("_", " ")
         yield f"warning, {name}: {warning['what']}; {warning['remedy']}"
+
+
+def _posterior_lines(metrics: dict[str, Any]) -> Iterator[str]:
+    """Say how near the guide of the weights is to their posterior."""
+    if "pareto_k" in metrics:
+        k = metrics["pareto_k"]
+        verdict = "near the posterior" if k <= FAR else "far from the posterior; try another guide"
+        yield f"weights: ELBO {metrics['elbo']:.2f} nats, Pareto k {k:.2f}: {verdict}"
+    if "nuts" in metrics:
+        found = metrics["nuts"]
+        text = f"R-hat {found['r_hat']:.3f}, effective sample size {found['ess']:.0f}"
+        lost = f"{found['divergences']} divergences"
+        hint = "; take more steps, guide.warmup and output.draws" if found["r_hat"] > MIXED else ""
+        yield f"weights: NUTS, of log p(y, weights | x) {text}, {lost}{hint}"
 
 
 def _start_lines(metrics: dict[str, Any]) -> Iterator[str]:

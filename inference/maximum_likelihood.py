@@ -15,7 +15,9 @@ from pyromoe.inference.nested import ONE
 from pyromoe.inference.restart import Restart
 from pyromoe.inference.result import Fit
 from pyromoe.inference.warned import warned
+from pyromoe.inference.weights import complete
 from pyromoe.models.likelihoods.observed import is_observed
+from pyromoe.models.trace import run_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +66,9 @@ def maximum_likelihood(
         raise NumericalError(f"{restarts[0].failure}; try standardised predictors")
     chosen = modes[0].first
     best = restarts[chosen] if chosen < number else _another(climb, ends, chosen)
+    of_weights = complete(plan.spec, data, best.model, best.guide, report)
     fit = Fit.of(plan, data, best, [*restarts, *([best] if chosen >= number else [])])
+    fit.metrics |= of_weights
     modes = distinct(free.score, free.likelihood, found[:number])
     nested = _nested(simple, found[-len(simple.begun) :])
     fit.metrics |= {
@@ -104,7 +108,9 @@ def _at_floor(climb: Climb, ends: End) -> Tensor:
     rows = []
     for values in ends.values:
         climb.score.hand_over(model, guide, values)
-        rows.append(model.likelihood.at_floor().expand(model.num_experts))
+        weights = guide.weights.values()
+        floor = run_given(model.given, weights, model.likelihood.at_floor)
+        rows.append(floor.expand(model.num_experts))
     return torch.stack(rows)
 
 

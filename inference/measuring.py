@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import torch
 
 from pyromoe.guides import Seeded
 from pyromoe.inference.build import build
+from pyromoe.inference.density import to_tensors
 from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.exact import exact_treatment
 from pyromoe.inference.moments import MEASURES, Moments
 from pyromoe.inference.parts import Parts
 from pyromoe.inference.plan import make_plan, with_treatment
-from pyromoe.inference.result import Fit, to_tensors
+from pyromoe.inference.result import Fit
 from pyromoe.inference.svi import seeds_of
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class Lab:
     """A typical batch, two sets of parameters, and the exact gradients there."""
 
     def __init__(self, file: SpecFile, data: Data, fitted: Fit, draws: int) -> None:
+        # The gradient is measured at one value of the weights, the centre of their guide.
+        guide = file.spec.guide.model_copy(update={"weights": "point"})
+        file = replace(file, spec=file.spec.model_copy(update={"guide": guide}))
         self.file, self.data, self.fitted, self.draws = file, data, fitted, draws
         self.x, self.y = to_tensors(data.train, file.spec)
         n, size = len(self.x), file.spec.fit.batch_size
@@ -153,7 +157,8 @@ class Lab:
         generator = torch.Generator().manual_seed(seeds_of(self.file.spec, 0)[0])
         model, guide = build(plan.spec, plan.latent, self.data.encoding, generator)
         if at == "fitted":
-            values = self.fitted.tensors()
+            values = self.fitted.tensors() | self.fitted.weights
+            values |= {n: values[n].log() for n in self.fitted.guide.weights.positive}
             here = Fit(plan.spec, self.data.encoding, model, guide).tensors()
             for name, tensor in here.items():
                 if name in values:  # a guide that the fit did not have stays where it starts

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyromoe.guides import WeightedGuide
     from pyromoe.models import MixtureOfExperts
     from pyromoe.models.encoding import Encoding
+    from pyromoe.models.trace import Weights
 
 DIMENSIONS = {"covariance": ("expert", "response", "response_2")}
 """Of what families learn beside the networks; of others see `constants`."""
@@ -64,12 +65,11 @@ class Natural(nn.Module):
             found["expert_intercept"] = ("expert", *last), intercept
             found["expert_slope"] = ("expert", "expert_predictor", *last), slope
         found |= self._of_gate(weights)
-        return found | constants(model, self.encoding)
+        return found | constants(model, self.encoding, weights)
 
     def _of_gate(self, weights: dict[str, Tensor]) -> Named:
-        named: dict[str, Tensor] = dict(self.model.gate.named_parameters())
-        named |= {n.removeprefix("gate."): v for n, v in weights.items() if n.startswith("gate.")}
-        given = {name: (dims, v) for name, dims, v in self.model.gate.coefficients(named)}
+        of_gate = run_given(self.model.gate_coefficients, weights)
+        given = {name: (dims, value) for name, dims, value in of_gate}
         if "gate_intercept" not in given:
             return {}
         intercept = given["gate_intercept"][1][:, None]
@@ -107,8 +107,13 @@ def moments(encoding: Encoding, columns: list[int]) -> tuple[list[float], list[f
     return [known[c][0] for c in columns], [known[c][1] for c in columns]
 
 
-def constants(model: MixtureOfExperts, encoding: Encoding) -> Named:
+def constants(model: MixtureOfExperts, encoding: Encoding, weights: Weights | None = None) -> Named:
     """Return what is learned beside the networks, in units of the responses, by name."""
+    found: Named = run_given(model.given, weights or {}, lambda: _constants(model, encoding))
+    return found
+
+
+def _constants(model: MixtureOfExperts, encoding: Encoding) -> Named:
     parts, targets, found = model.likelihood.parts(), encoding.targets, Named()
     for r, part in enumerate(parts):
         own = targets if len(parts) == 1 else targets[r : r + 1]

@@ -74,8 +74,10 @@ class Nested:
 
 def nested_in(model: MixtureOfExperts, guide: WeightedGuide, score: Score) -> Nested | None:
     """Return the simpler models that a model contains, as far as they are known."""
+    if not {*model.experts.priors.values()} <= {"normal", "laplace"}:
+        return None  # weights are no parameters of their own there, that could be held
     places, size, k = places_of(guide, score), score.values.shape[1], model.num_experts
-    own = [p for n, p in places.items() if not n.startswith("gate.") and p.shape[0] == k]
+    own = [p for n, p in places.items() if not n.startswith("gate.") and p.shape[:1] == (k,)]
     found = []
     for restriction in model.likelihood.restrictions():
         held = {places[f"likelihood.{n}"]: value for n, value in restriction.held.items()}

@@ -7,27 +7,22 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 import xarray as xr
 
 import pyromoe
-from pyromoe.guides import Seeded
+from pyromoe.inference.density import to_tensors
+from pyromoe.inference.draws import coefficients, original, posterior_draws
 from pyromoe.inference.labels import chains
-from pyromoe.inference.natural import constants
-from pyromoe.inference.result import Fit, to_tensors
-from pyromoe.models.blend import select
-from pyromoe.models.groups import NOTHING
-from pyromoe.models.trace import run_given
+from pyromoe.inference.result import Fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-    from torch import Tensor
-
 
 Variable = tuple[tuple[str, ...], Any]
 DRAWS = ("chain", "draw")
+POINT = "one point for each; draws differ in z and in the predicted y alone"
+WEIGHTS = "drawn from their posterior, as the guide has it; experts numbered alike in all draws"
 
 
 def to_arviz(fit: Fit | Sequence[Fit]) -> Any:
@@ -71,29 +66,25 @@ def to_datatree(fit: Fit) -> xr.DataTree:
     x, y = to_tensors(fit.data.train, fit.spec)
     rows = ("obs",) if x.dim() == 2 else ("obs", "member")
     of_y = (*rows, "response") if y.dim() > len(rows) else rows
-    draws = fit.spec.output.draws
-    noise = Seeded(fit.spec.seed)
-    joint = fit.log_joint(x, y)  # (N, K)
-    z = noise.categorical(joint, draws)  # (S, N)
-    of_draw = joint.gather(-1, z.T).T.sum(-1)
-    marginal = joint.logsumexp(-1)
+    drawn = posterior_draws(fit, x, y)
+    of_each = {
+        "z": ("obs",),
+        "resp": ("obs", "expert"),
+        **{name: dims for name, dims, _ in coefficients(fit, fit.weights)},
+    }
     groups: dict[str, dict[str, Variable]] = {
-        "posterior": {
-            "z": ((*DRAWS, "obs"), z[None].short().numpy()),
-            "resp": ((*DRAWS, "obs", "expert"), _repeated(joint.softmax(-1), draws)),
-            **{name: (DRAWS + dims, _repeated(v, draws)) for name, dims, v in _coefficients(fit)},
-        },
-        "log_likelihood": {"y": ((*DRAWS, "obs"), _repeated(marginal, draws))},
-        "posterior_predictive": {"y": ((*DRAWS, *of_y), _predictive(fit, x, draws, noise)[None])},
-        "observed_data": {"y": (of_y, _original(fit, y))},
+        "posterior": {name: ((*DRAWS, *dims), drawn[name]) for name, dims in of_each.items()},
+        "log_likelihood": {"y": ((*DRAWS, "obs"), drawn["log_likelihood"])},
+        "posterior_predictive": {"y": ((*DRAWS, *of_y), drawn["predictive"])},
+        "observed_data": {"y": (of_y, original(fit, y))},
         "constant_data": {
             "x": ((*rows, "predictor"), x[..., : fit.model.num_predictors].numpy()),
             "row": (rows, fit.data.train.rows),
             **{name: (rows, x[..., i].numpy()) for name, i in fit.model.extras.items()},
         },
-        "sample_stats": {"lp": (DRAWS, of_draw[None].numpy())},
+        "sample_stats": {"lp": (DRAWS, drawn["lp"])},
     }
-    coords = _coordinates(fit, len(x), draws)
+    coords = _coordinates(fit, len(x), drawn["lp"].shape)
     attributes = _attributes(fit)
     return xr.DataTree.from_dict(
         {name: _dataset(variables, coords, attributes) for name, variables in groups.items()}
@@ -109,65 +100,12 @@ def to_netcdf(tree: xr.DataTree) -> bytes:
     return bytes(tree.to_netcdf(None, engine="h5netcdf", encoding=encoding))
 
 
-def _repeated(values: Tensor, draws: int) -> NDArray[Any]:
-    """Return values that are the same in every draw, (1, S, ...), without copying them."""
-    array = values.detach().numpy()
-    return np.broadcast_to(array, (1, draws, *array.shape))
-
-
-def _coefficients(fit: Fit) -> list[tuple[str, tuple[str, ...], Tensor]]:
-    """Return the parameters that have a meaning of their own; hidden layers have none."""
-    model, found = fit.model, []
-    tensors = fit.tensors()
-    many = model.likelihood.outputs > 1
-    if model.experts.depth == 1:
-        ((slope, bias),) = run_given(model.layers, fit.weights)
-        intercept = bias[:, 0]
-        last = (("class" if fit.encoding.num_classes else "output"),) if many else ()
-        slope, intercept = (t if many else t[..., 0] for t in (slope, intercept))
-        found += [("expert_slope", ("expert", "expert_predictor", *last), slope)]
-        found += [("expert_intercept", ("expert", *last), intercept)]
-    of_gate = {n.removeprefix("gate."): t for n, t in tensors.items() if n.startswith("gate.")}
-    found += model.gate.coefficients(of_gate)
-    named = constants(model, fit.encoding)
-    return found + [(name, dims, value.detach()) for name, (dims, value) in named.items()]
-
-
-def _predictive(fit: Fit, x: Tensor, draws: int, noise: Seeded) -> NDArray[Any]:
-    """Return draws of y, (S, N), on the original scale; classes as their codes."""
-    gate, parameters = fit.components(x)
-    z = noise.categorical(gate.log(), draws)
-    chosen = {name: select(z, value) for name, value in parameters.items()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(fit.spec.seed)
-        y = fit.model.likelihood.distribution(**chosen).sample()
-    original = _original(fit, y)
-    if fit.data is None or fit.encoding.group is None:
-        return original
-    original = original.astype(np.float64)
-    original[:, fit.data.train.rows == NOTHING] = np.nan
-    return original
-
-
-def _original(fit: Fit, y: Tensor) -> NDArray[Any]:
-    targets, values = fit.encoding.targets, y.numpy()
-    if len(targets) == 1:
-        codes = bool(targets[0].labels) and not np.isnan(values).any()
-        return values.astype(np.int16) if codes else _decoded(fit, values, 0)
-    return np.stack([_decoded(fit, values[..., r], r) for r in range(len(targets))], -1)
-
-
-def _decoded(fit: Fit, values: NDArray[Any], r: int) -> NDArray[Any]:
-    """Return a response on its original scale; classes stay codes."""
-    return values if fit.encoding.targets[r].labels else fit.encoding.decode(values, r)
-
-
-def _coordinates(fit: Fit, rows: int, draws: int) -> dict[str, Any]:
+def _coordinates(fit: Fit, rows: int, shape: tuple[int, ...]) -> dict[str, Any]:
     columns = np.array(fit.encoding.columns, dtype=object)
     names = np.array([target.name for target in fit.encoding.targets], dtype=object)
     return {
-        "chain": [0],
-        "draw": np.arange(draws),
+        "chain": np.arange(shape[0]),
+        "draw": np.arange(shape[1]),
         "obs": np.arange(rows),
         "expert": np.arange(fit.model.num_experts),
         "predictor": columns,
@@ -211,7 +149,7 @@ def _attributes(fit: Fit) -> dict[str, str]:
         "seed": str(fit.spec.seed),
         "response": ", ".join(target.name for target in fit.encoding.targets),
         "classes": json.dumps(fit.encoding.target.labels),
-        "weights": "one point for each; draws differ in z and in the predicted y alone",
+        "weights": WEIGHTS if fit.guide.weights.spread else POINT,
     }
 
 

@@ -10,7 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from pyromoe.inference.result import to_tensors
+from pyromoe.inference.density import to_tensors
 from pyromoe.inference.store import new_file
 from pyromoe.models.data import as_rows, encode_part
 from pyromoe.models.errors import InputError

@@ -12,10 +12,15 @@ import numpy as np
 import torch
 
 import pyromoe
-from pyromoe.models import log_joint
+from pyromoe.guides import Seeded
+from pyromoe.inference.density import (
+    effective_experts,
+    log_jacobian,
+    log_probabilities,
+    to_tensors,
+)
 from pyromoe.models.groups import NOTHING
 from pyromoe.models.likelihoods.observed import is_observed
-from pyromoe.models.responses import RESPONSES
 from pyromoe.models.trace import run_given
 
 if TYPE_CHECKING:
@@ -28,12 +33,9 @@ if TYPE_CHECKING:
     from pyromoe.inference.plan import Plan
     from pyromoe.inference.restart import Restart
     from pyromoe.models import MixtureOfExperts, Spec
-    from pyromoe.models.data import Data, Part
+    from pyromoe.models.data import Data
     from pyromoe.models.encoding import Encoding
     from pyromoe.models.trace import Weights
-
-CHUNK = 8192
-"""Rows evaluated at a time, so that K experts' outputs of all rows need not fit in memory."""
 
 
 @dataclass
@@ -85,12 +87,21 @@ class Fit:
         return {name: value.detach() for name, value in self.guide.weights.values().items()}
 
     def weight_draws(self) -> list[Weights]:
-        """Return draws of the latent weights, by site; one where their guide is a point."""
-        return [self.weights]
+        """Return draws of the latent weights, by site; one where their guide is a point.
+
+        They are the same at every call, as many as `output.draws`; of NUTS all that were kept.
+        """
+        weights = self.guide.weights
+        if not weights.spread:
+            return [self.weights]
+        v, _ = weights.draws(Seeded(self.spec.seed), self.spec.output.draws)
+        return [weights.weights_at(one) for one in v]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every fitted tensor by its name: the model's, and the guide's for z."""
-        named = {n: p.detach() for n, p in self.model.named_parameters()} | self.weights
+        of_weights = self.guide.weights
+        named = {n: p.detach() for n, p in self.model.named_parameters()}
+        named |= {n: p.detach() for n, p in (of_weights.tensors() | of_weights.stored()).items()}
         latent = self.guide.latent
         if latent is not None:
             named |= {f"guide.{n}": p.detach() for n, p in latent.named_parameters()}
@@ -162,7 +173,8 @@ class Fit:
         r = self.responsibilities(*tensors["train"])
         weight = torch.as_tensor(self.model.weight(tensors["train"][0])).expand(len(r)).to(r)
         there = torch.from_numpy(data.train.rows != NOTHING).reshape(len(r), -1)
-        count = sum(t.numel() for n, t in self.tensors().items() if not n.startswith("guide."))
+        count = sum(p.numel() for p in self.model.parameters())
+        count += sum(value.numel() for value in self.weights.values())
         count -= self.model.redundant
         n, total = float((weight[:, None] * there).sum()), totals["train"]
         assert total is not None
@@ -202,47 +214,6 @@ class Fit:
                 error = float(np.sqrt(np.mean(off**2)))
             found[f"{name}({target.name})" if several else name] = error
         return found
-
-
-def effective_experts(responsibilities: Tensor) -> float:
-    """Return exp of the entropy of the mean responsibility: 1 if one expert has all the rows."""
-    share = responsibilities.double().mean(0)
-    return float(torch.special.xlogy(share, share).sum().neg().exp())
-
-
-@torch.no_grad()
-def log_probabilities(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
-    """Return log p(y, z = k | x), (N, K), on the encoded scale, in nats."""
-    parts = [
-        log_joint(model, a, b, weights=weights).enumerate().T
-        for a, b in zip(x.split(CHUNK), y.split(CHUNK), strict=True)
-    ]
-    return torch.cat(parts)
-
-
-def log_likelihood(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
-    """Return log p(y | x), (N,), on the encoded scale, in nats."""
-    return log_probabilities(model, weights, x, y).logsumexp(-1)
-
-
-def log_jacobian(encoding: Encoding, y: Tensor) -> Tensor:
-    """Return what to add to the log density of each encoded datum, (N,), nats.
-
-    Only what was observed counts: each number of it was divided by its standard deviation.
-    """
-    there = is_observed(y).to(torch.float64)
-    log_sd = torch.tensor([math.log(target.sd) for target in encoding.targets]).double()
-    each = there if len(log_sd) > 1 else there[..., None]
-    total = -(each @ log_sd)
-    return total.reshape(len(y), -1).sum(-1)
-
-
-def to_tensors(part: Part, spec: Spec) -> tuple[Tensor, Tensor]:
-    """Return x, extras included, and y, (N,), in the precision of the fit; codes are integers."""
-    dtype = getattr(torch, spec.fit.precision)
-    y = torch.from_numpy(np.asarray(part.y))
-    codes = RESPONSES[spec.families[0][0]].codes and not y.is_floating_point()
-    return torch.from_numpy(part.x).to(dtype), y if codes else y.to(dtype)
 
 
 def _versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pyromoe.guides import Seeded
+from pyromoe.guides import Seeded, WeightGuide
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.build import build
 from pyromoe.inference.choice import settle
@@ -20,6 +20,7 @@ from pyromoe.inference.maximum_likelihood import maximum_likelihood
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.restart import Restart
 from pyromoe.inference.result import Fit
+from pyromoe.inference.weights import LogPosterior, complete, log_ratios
 from pyromoe.models.data import Data, from_table, load
 from pyromoe.models.fit_settings import CONVERGED
 from pyromoe.models.spec_file import SpecFile, read_spec
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from pyromoe.inference.plan import Plan
     from pyromoe.models import Spec
 
+SCORED = 50
+"""Draws of the weights from which the ELBO of a restart is estimated."""
 SIDE_BY_SIDE = 2**21
 """Restarts are fitted side by side as long as their experts' widest layer has so few numbers."""
 
@@ -86,7 +89,12 @@ def fit(
             raise NumericalError(
                 f"{best.failure}; try a smaller fit.learning_rate, or standardised predictors"
             )
-        return Fit.of(plan, data, best, restarts)
+        of_weights = complete(
+            plan.spec, data, best.model, best.guide, progress or (lambda done, text: None)
+        )
+        found = Fit.of(plan, data, best, restarts)
+        found.metrics |= of_weights
+        return found
 
 
 @contextmanager
@@ -164,4 +172,7 @@ def _restarts(
             restart.log_likelihood = None
         elif restart.log_likelihood is not None:
             restart.score = restart.log_likelihood + loop.log_prior(restart)
+            if isinstance(restart.guide.weights, WeightGuide):
+                posterior = LogPosterior(restart.model, restart.guide, data, plan.spec)
+                restart.score = float(log_ratios(posterior, SCORED, plan.spec.seed).mean())
     return loop.restarts

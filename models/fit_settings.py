@@ -8,6 +8,8 @@ from pydantic import ConfigDict, Field, Tag
 
 from pyromoe.models.settings import Distinct, Location, Name, Names, Section, Widths, word_or
 
+WeightsGuide = Literal["point", "mean_field", "low_rank", "full_rank", "flow", "laplace", "nuts"]
+
 
 class Guide(Section):
     """The approximation to the posterior."""
@@ -20,8 +22,17 @@ class Guide(Section):
         default=[32], description="Widths of the hidden layers of an amortised guide."
     )
     weights: Annotated[
-        Literal["point"], Field(description="Distribution of the weights; point is one value.")
+        WeightsGuide,
+        Field(
+            description="Distribution of the weights that have a prior: point is one value, the "
+            "posterior's mode; laplace is normal around it; mean_field, low_rank and full_rank "
+            "are normal, flow is not; nuts draws from the posterior itself."
+        ),
     ] = "point"
+    warmup: Annotated[
+        int,
+        Field(ge=10, le=10**6, description="Steps of nuts before draws are kept, each chain."),
+    ] = 300
 
 
 class Treatment(Section):

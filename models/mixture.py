@@ -9,7 +9,7 @@ A datum n is a row, or a group of M rows that share one z:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyro
 import pyro.distributions as dist
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.models.gates import Gate
+    from pyromoe.models.gates.gate import Coefficient
     from pyromoe.models.likelihoods import Likelihood
+
+Found = TypeVar("Found")
 
 
 SAVING = 12
@@ -135,6 +138,7 @@ class MixtureOfExperts(PyroModule):
         if of_gate is not None:
             pyro.factor("gate_factor", of_gate)
         layers = self.experts.layers()  # sites of their own, outside of the plate
+        self.likelihood.draw_own()
         data = pyro.plate("data", size or len(x), subsample=x if size else None, dim=-1)
         with data, weighted(self.weight(x)):
             z = pyro.sample("z", Categorical(logits), infer={"enumerate": "parallel"})
@@ -150,6 +154,16 @@ class MixtureOfExperts(PyroModule):
     def layers(self) -> list[tuple[Tensor, Tensor]]:
         """Return weight, (K, in, out), and bias, (K, 1, out), of every layer of the experts."""
         return self.experts.layers()
+
+    @pyro_method
+    def given(self, function: Callable[[], Found]) -> Found:
+        """Return what a function finds; latent weights are sites while it runs."""
+        return function()
+
+    @pyro_method
+    def gate_coefficients(self) -> list[Coefficient]:
+        """Return the parameters of the gate that have a meaning of their own, for a reader."""
+        return self.gate.coefficients()
 
     @property
     def redundant(self) -> int:

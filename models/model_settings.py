@@ -91,7 +91,47 @@ class Experts(Network):
 class Prior(Section):
     """A prior on weights; kind none leaves plain maximum likelihood."""
 
-    kind: Annotated[Literal["none", "normal"], Field(description="Form of the prior.")] = "normal"
+    kind: Annotated[
+        Literal["none", "normal", "laplace", "horseshoe", "hierarchical"],
+        Field(
+            description="Form of the prior: laplace and horseshoe pull small coefficients to 0, "
+            "hierarchical pulls the experts' to what they have in common, by how much is learned."
+        ),
+    ] = "normal"
+    scale: Positive | None = Field(
+        default_factory=lambda known: None if known["kind"] == "none" else 1.0,
+        description="Its standard deviation, or how large a coefficient may be; not for kind "
+        "none; 1.0 if left out.",
+    )
+
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, scale: float | None, info: ValidationInfo) -> float | None:
+        kind = info.data.get("kind")
+        if scale is not None and kind == "none":
+            raise problem("kind none has no scale", "remove it, or set kind: normal")
+        if scale is None and kind not in ("none", None):
+            raise problem(f"kind {kind} needs a scale", "write a number above 0")
+        return scale
+
+
+class ExpertPrior(Prior):
+    """The prior on the weights of the experts."""
+
+    scale: Positive | None = Field(
+        default_factory=lambda known: None if known["kind"] == "none" else 2.5,
+        description="Its standard deviation, or how large a coefficient may be; not for kind "
+        "none; 2.5 if left out.",
+    )
+
+
+class ScalePrior(Section):
+    """The prior on what the likelihood learns beside the networks: scales and dispersions."""
+
+    kind: Annotated[
+        Literal["none", "normal"],
+        Field(description="normal: of the logarithm of a scale, around where it starts."),
+    ] = "none"
     scale: Positive | None = Field(
         default_factory=lambda known: None if known["kind"] == "none" else 1.0,
         description="Its standard deviation, for kind normal only; 1.0 if left out.",
@@ -108,17 +148,11 @@ class Prior(Section):
         return scale
 
 
-class ExpertPrior(Prior):
-    """The prior on the weights of the experts."""
-
-    scale: Positive | None = Field(
-        default_factory=lambda known: None if known["kind"] == "none" else 2.5,
-        description="Its standard deviation, for kind normal only; 2.5 if left out.",
-    )
-
-
 class Priors(Section):
     """Priors on the weights, for standardised predictors."""
 
     experts: Annotated[ExpertPrior, Field(description="Prior of the experts.")] = ExpertPrior()
     gate: Annotated[Prior, Field(description="Prior of the gate.")] = Prior()
+    scales: Annotated[
+        ScalePrior, Field(description="Prior of the likelihood's own parameters.")
+    ] = ScalePrior()

@@ -12,15 +12,17 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import pyro.distributions as dist
 import torch
-from pyro.nn import PyroModule, PyroSample
+from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyromoe.models.dispatch import Dispatch
+from pyromoe.models.priors import PRIORS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pyromoe.models.priors import Kind
 
 ACTIVATIONS = {
     "relu": torch.relu,
@@ -60,6 +62,7 @@ class Networks(PyroModule):
         self.own_intercepts, self.width = not shared_intercept, sizes[-2]
         self.depth = len(sizes) - 1
         self.activation = ACTIVATIONS[activation]
+        self.priors: dict[str, Kind] = {}
         for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             spread = 1 / math.sqrt(max(1, fan_in))
             shapes = {
@@ -71,19 +74,25 @@ class Networks(PyroModule):
                 value = torch.empty(shape).normal_(0, spread, generator=generator)
                 setattr(self, f"{name}_{i}", nn.Parameter(value))
 
-    def place_prior(self, scale: float) -> None:
-        r"""Make every weight a latent site: Normal(0, scale^2), independent.
+    def place_prior(self, scale: float, kind: Kind = "normal") -> dict[str, Tensor]:
+        r"""Make every weight a latent site; see `pyromoe.models.priors` for the kinds.
 
         With hidden layers, each layer's weights have scale / sqrt(inputs of the layer), so that
         the prior of the outputs does not depend on the widths (Neal, 1996, section 2.1). The
         coefficients of a linear map, and all intercepts, have the scale itself.
+
+        Returns:
+            Where the sites start, by name: the weights are what they were.
         """
+        starts = dict[str, Tensor]()
         for name, parameter in list(self.named_parameters()):
-            divided = self.depth > 1 and name.startswith("weight")
+            is_weight = not name.startswith("bias")
+            divided = self.depth > 1 and is_weight
             spread = scale / math.sqrt(max(1, parameter.shape[-2])) if divided else scale
-            prior = dist.Normal(torch.zeros_like(parameter), spread).to_event(parameter.dim())
-            delattr(self, name)
-            setattr(self, name, PyroSample(prior))
+            own = "normal" if kind in ("laplace", "horseshoe") and not is_weight else kind
+            self.priors[name] = own
+            starts |= PRIORS[own].place(self, name, parameter, spread)
+        return starts
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
         """Return weight, (K, in, out), and bias, (K, 1, out), of every layer.
@@ -103,7 +112,8 @@ class Networks(PyroModule):
         return found
 
     def _of_layer(self, name: str, i: int) -> Tensor:
-        value: Tensor = getattr(self, f"{name}_{i}")
+        name = f"{name}_{i}"
+        value: Tensor = PRIORS[self.priors.get(name, "normal")].read(self, name)
         return value.reshape(value.shape[-3:])
 
     def forward(self, x: Tensor, layers: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from torch import nn
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from pyro.params.param_store import ParamStoreDict
@@ -49,9 +49,45 @@ class Assign(Messenger):
             msg["done"] = True
 
 
-def guide_trace(guide: Program, *args: Any, site: str = "z", **kwargs: Any) -> Trace:
-    """Return a guide's trace in which z was enumerated, so that no chance was spent on it."""
-    return trace_of(Assign({site: None})(guide), *args, **kwargs)
+class Standardised(Messenger):
+    """Draw normal sites from chance that is given, not from torch's global generator.
+
+    Args:
+        normal: returns standard normal numbers of the shape and type of a tensor.
+    """
+
+    def __init__(self, normal: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.normal = normal
+
+    def _pyro_sample(self, msg: Message[..., Any]) -> None:
+        fn: Any = msg["fn"]
+        while isinstance(fn, dist.Independent):
+            fn = fn.base_dist
+        if type(fn) is dist.Normal and not msg["done"] and not msg["is_observed"]:
+            msg["value"] = fn.loc + fn.scale * self.normal(fn.loc)
+            msg["done"] = True
+
+
+def guide_trace(
+    guide: Program,
+    *args: Any,
+    site: str = "z",
+    normal: Callable[[Tensor], Tensor] | None = None,
+    **kwargs: Any,
+) -> Trace:
+    """Return a guide's trace in which z was enumerated, so that no chance was spent on it.
+
+    Args:
+        guide: the guide.
+        *args: its arguments.
+        site: the name of z.
+        normal: where normal sites are drawn from; torch's global generator where it is None.
+        **kwargs: more arguments of the guide.
+    """
+    assigned = Assign({site: None})(guide)
+    drawn = assigned if normal is None else Standardised(normal)(assigned)
+    return trace_of(drawn, *args, **kwargs)
 
 
 def logits_in(trace: Trace, site: str = "z") -> Tensor | None:

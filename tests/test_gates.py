@@ -21,10 +21,10 @@ from torch.func import functional_call
 
 from pyromoe.guides import AmortisedGuide, PointGuide, PriorGuide, WeightedGuide
 from pyromoe.inference import Step, Treatment_ELBO, fit
+from pyromoe.inference.density import effective_experts, to_tensors
 from pyromoe.inference.inspection import inspect as print_run, pruned_below
 from pyromoe.inference.parts import Parts
 from pyromoe.inference.posterior import to_datatree, to_netcdf
-from pyromoe.inference.result import effective_experts, to_tensors
 from pyromoe.inference.store import save_fit
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import MixtureOfExperts, log_joint
@@ -32,6 +32,7 @@ from pyromoe.models.gate_settings import Gate as GateSettings
 from pyromoe.models.gates import GATES, Gate
 from pyromoe.models.likelihoods import Normal
 from pyromoe.models.spec_file import parse_spec, to_yaml
+from pyromoe.models.trace import run_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -576,13 +577,10 @@ def test_its_coefficients_are_in_the_posterior(name: str) -> None:
     text = spec_text(text_of(name), fit="epochs: 5, restarts: 1")
     found = fit(parse_spec(text, "s").spec, table())
     posterior = to_datatree(found)["posterior"].to_dataset()
-    made = found.model.gate
-    expected = made.coefficients(
-        {n.removeprefix("gate."): t for n, t in found.tensors().items() if n.startswith("gate.")}
-    )
+    expected = run_given(found.model.gate_coefficients, found.weights)
     for variable, dims, value in expected:
         assert posterior[variable].dims == ("chain", "draw", *dims)
-        np.testing.assert_array_equal(posterior[variable][0, 0], value.numpy())
+        np.testing.assert_array_equal(posterior[variable][0, 0], value.detach().numpy())
     at = posterior.isel(chain=0, draw=0)
     if "gate_slope" in at and "expert" in at["gate_slope"].dims:
         assert found.data is not None

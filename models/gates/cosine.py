@@ -9,6 +9,7 @@ and below 100; it starts at 5. Chi et al. (2022), who clip log s where this bend
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pyro.distributions as dist
 import torch
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 
 from pyromoe.models.gates.gate import Gate
 from pyromoe.models.networks import Networks
+
+if TYPE_CHECKING:
+    from pyromoe.models.priors import Kind
 
 LARGEST = 100.0
 FIRST_LOGIT = math.log(5 / 95)
@@ -52,12 +56,14 @@ class Cosine(Gate):
         cosines = unit(self.projection(x)[0], dim=-1) @ unit(self.directions, dim=-1).T
         return LARGEST * self.scale_logit.reshape(()).sigmoid() * cosines
 
-    def place_prior(self, scale: float) -> None:
+    def place_prior(self, scale: float, kind: Kind = "normal") -> dict[str, Tensor]:
         """Make the logit of the scale a latent site: Normal(its first value, scale^2).
 
         Lengths of projection and directions change nothing, and a prior on them would only shrink
         them to where the gradient is noise: directions are uniform.
         """
-        first = torch.full_like(self.scale_logit, FIRST_LOGIT)
+        start = self.scale_logit.detach().clone()
+        first = torch.full_like(start, FIRST_LOGIT)
         del self.scale_logit
         setattr(self, "scale_logit", PyroSample(dist.Normal(first, scale)))  # noqa: B010
+        return {"scale_logit": start}

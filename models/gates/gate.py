@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from pyro.nn import PyroModule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
+
+    from pyromoe.models.priors import Kind
 
 Coefficient = tuple[str, tuple[str, ...], "Tensor"]
 """A name, the names of the dimensions, and the values."""
@@ -30,8 +30,13 @@ class Gate(PyroModule):
     def forward(self, x: Tensor) -> Tensor:
         """Return log p(z = k | x) up to a number for each row, (N, K), at x, (N, D)."""
 
-    def place_prior(self, scale: float) -> None:
-        """Make the gate's coefficients latent sites; here there are none."""
+    def place_prior(self, scale: float, kind: Kind = "normal") -> dict[str, Tensor]:
+        """Make the gate's coefficients latent sites; here there are none.
+
+        Returns:
+            Where the sites start, by name.
+        """
+        return {}
 
     def log_factor(self, x: Tensor, size: int) -> Tensor | None:
         """Return what is maximised beside log p(y | x) of the whole data, a scalar in nats.
@@ -45,10 +50,6 @@ class Gate(PyroModule):
         """
         return None
 
-    def coefficients(self, values: Mapping[str, Tensor]) -> list[Coefficient]:
-        """Return the parameters that have a meaning of their own, for a reader.
-
-        Args:
-            values: the gate's fitted tensors, by name.
-        """
+    def coefficients(self) -> list[Coefficient]:
+        """Return the parameters that have a meaning of their own, for a reader."""
         return []

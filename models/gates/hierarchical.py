@@ -15,12 +15,13 @@ from pyromoe.models.gates.gate import Gate
 from pyromoe.models.networks import Networks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import torch
     from torch import Tensor
 
     from pyromoe.models.gates.gate import Coefficient
+    from pyromoe.models.priors import Kind
 
 
 class Hierarchical(Gate):
@@ -67,17 +68,20 @@ class Hierarchical(Gate):
             above = (above[..., None] + branch).flatten(1)
         return above
 
-    def place_prior(self, scale: float) -> None:
+    def place_prior(self, scale: float, kind: Kind = "normal") -> dict[str, Tensor]:
         """Make every weight a latent site; see `Networks.place_prior`."""
-        for level in self._levels():
-            level.place_prior(scale)
+        starts: dict[str, Tensor] = {}
+        for i, level in enumerate(self._levels()):
+            of_level = level.place_prior(scale, kind)
+            starts |= {f"level_{i}.{name}": value for name, value in of_level.items()}
+        return starts
 
-    def coefficients(self, values: Mapping[str, Tensor]) -> list[Coefficient]:
+    def coefficients(self) -> list[Coefficient]:
         """Return slopes, (nodes, branches, D), and intercepts of each level, in log odds."""
         found: list[Coefficient] = []
         for i, level in enumerate(self._levels()):
             if level.depth == 1:
-                slope, bias = (values[f"level_{i}.{name}_0"] for name in ("weight", "bias"))
+                ((slope, bias),) = level.layers()
                 at = (f"node_{i}", f"branch_{i}")
                 found.append((f"gate_slope_{i}", (*at, "gate_predictor"), slope.mT))
                 found.append((f"gate_intercept_{i}", at, bias[:, 0]))

@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING
 from pyromoe.models.gates.mlp import Mlp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import torch
-    from torch import Tensor
 
     from pyromoe.models.gates.gate import Coefficient
 
@@ -34,9 +31,10 @@ class Linear(Mlp):
     ) -> None:
         super().__init__(inputs, num_experts, generator, hidden=())
 
-    def coefficients(self, values: Mapping[str, Tensor]) -> list[Coefficient]:
+    def coefficients(self) -> list[Coefficient]:
         """Return slopes, (K, D), and intercepts, (K,), in log odds."""
+        ((slope, intercept),) = self.layers()
         return [
-            ("gate_slope", ("expert", "gate_predictor"), values["weight_0"][0].T),
-            ("gate_intercept", ("expert",), values["bias_0"][0, 0]),
+            ("gate_slope", ("expert", "gate_predictor"), slope[0].T),
+            ("gate_intercept", ("expert",), intercept[0, 0]),
         ]

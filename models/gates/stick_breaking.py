@@ -29,9 +29,8 @@ from torch import Tensor, nn
 from pyromoe.models.gates.gate import Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pyromoe.models.gates.gate import Coefficient
+    from pyromoe.models.priors import Kind
 
 FIRST_SD = 0.1
 
@@ -83,16 +82,18 @@ class StickBreaking(Gate):
         total: Tensor = size * self(x).logsumexp(-1).mean() - kl.sum()
         return total
 
-    def place_prior(self, scale: float) -> None:
+    def place_prior(self, scale: float, kind: Kind = "normal") -> dict[str, Tensor]:
         """Make the slopes latent sites: Normal(0, scale^2), independent."""
-        prior = dist.Normal(torch.zeros_like(self.slope), scale).to_event(2)
+        start = self.slope.detach().clone()
+        prior = dist.Normal(torch.zeros_like(start), scale).to_event(2)
         del self.slope
         setattr(self, "slope", PyroSample(prior))  # noqa: B010  # no longer a parameter
+        return {"slope": start}
 
-    def coefficients(self, values: Mapping[str, Tensor]) -> list[Coefficient]:
+    def coefficients(self) -> list[Coefficient]:
         """Return slopes, (K - 1, D), intercepts and their deviations, (K - 1,), in log odds."""
         return [
-            ("gate_slope", ("stick", "gate_predictor"), values["slope"].T),
-            ("gate_intercept", ("stick",), values["mean"]),
-            ("gate_intercept_sd", ("stick",), values["log_sd"].exp()),
+            ("gate_slope", ("stick", "gate_predictor"), self.slope.T),
+            ("gate_intercept", ("stick",), self.mean),
+            ("gate_intercept_sd", ("stick",), self.log_sd.exp()),
         ]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import pyro.distributions as dist
 import torch
-from pyro.nn import PyroModule
+from pyro.nn import PyroModule, PyroSample
 from torch import Tensor, nn
 
 from pyromoe.models.likelihoods.observed import is_observed
@@ -121,6 +122,28 @@ class Likelihood(PyroModule):
             units: of what one unit of each encoded response is, on the original scale.
         """
         return {}
+
+    def place_prior(self, scale: float) -> dict[str, Tensor]:
+        """Make what is learned beside the networks latent sites: Normal(its first value, scale^2).
+
+        Returns:
+            Where the sites start, by name.
+        """
+        starts = {}
+        for prefix, module in self.named_modules():
+            for name, value in list(module.named_parameters(recurse=False)):
+                start = value.detach().clone()
+                delattr(module, name)
+                prior = dist.Normal(start, scale).to_event(start.dim())
+                setattr(module, name, PyroSample(prior))
+                starts[f"{prefix}.{name}".removeprefix(".")] = start
+        return starts
+
+    def draw_own(self) -> None:
+        """Draw the latent sites that there are; a plate must not surround them."""
+        for module in self.modules():
+            for name in getattr(module, "_pyro_samples", ()):
+                getattr(module, name)
 
     def parts(self) -> list[Likelihood]:
         """Return a likelihood for each response, where they are independent given z."""

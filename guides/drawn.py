@@ -1,0 +1,49 @@
+"""q(weights) = draws of the posterior itself, as a sampler has left them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pyromoe.guides.point import PointGuide
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pyromoe.guides.noise import Noise
+
+
+class DrawnGuide(PointGuide):
+    """A point, where a sampler starts, and what it has drawn.
+
+    Args:
+        values: where each site starts, by the site's name.
+        positive: the sites that are above 0.
+        chains: C.
+        draws: S, of each chain.
+
+    Attributes:
+        kept: the draws as vectors, (C, S, P); zeros at first.
+    """
+
+    spread = True
+
+    def __init__(
+        self, values: dict[str, Tensor], positive: Collection[str], chains: int, draws: int
+    ) -> None:
+        super().__init__(values, positive)
+        size = sum(value.numel() for value in values.values())
+        like = next(iter(values.values()))
+        self.chains = chains
+        self.register_buffer("kept", like.new_zeros(chains, draws, size))
+
+    def stored(self) -> dict[str, Tensor]:
+        """Return what belongs to a fit beside the point."""
+        return {"guide.weights.kept": self.kept}
+
+    def draws(self, noise: Noise, number: int) -> tuple[Tensor, Tensor]:
+        """Return all draws, (C S, P); their density is not known: NaN, (C S,)."""
+        v = self.kept.flatten(0, 1)
+        return v, v.new_full((len(v),), torch.nan)
