@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from pyromoe.inference.mixture_estimator import MixtureEstimator
-from pyromoe.models.errors import InputError, listed
+from pyromoe.models.errors import InputError, listed, quoted
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -85,7 +85,7 @@ class MoEClassifier(ClassifierMixin, MixtureEstimator):  # type: ignore[misc]  #
         unknown = ~np.isin(y, self.classes_)
         if unknown.any():
             raise InputError(
-                f"y has the class {y[unknown][0]!r}, which was not there in training",
+                f"y has the class {quoted(str(y[unknown][0]))}, which was not there in training",
                 remedy=f"known: {listed(map(str, self.classes_))}",
             )
         return np.searchsorted(self.classes_, y)
