@@ -47,7 +47,7 @@ def predict(fit: Fit, table: object) -> pa.Table:
         before = f"{encoding.targets[r].name}:" if several else ""
         named = _means(fit, r, place.of_rows(mean))
         columns |= {before + name: values for name, values in named.items()}
-    gate, _ = fit.components(x)
+    gate = fit.gate(x)
     columns |= {f"gate_{k}": p for k, p in enumerate(place.of_data(gate.numpy()).T)}
     if there:
         joint = fit.log_joint(x, y)

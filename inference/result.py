@@ -116,9 +116,15 @@ class Fit:
         return digest.hexdigest()
 
     def log_joint(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return log p(y, z = k | x), (N, K), on the original scale of y, in nats."""
-        joint = log_probabilities(self.model, self.weights, x, y)
-        return joint + log_jacobian(self.encoding, y)[:, None]
+        """Return log p(y, z = k | x), (N, K), on the original scale of y, in nats.
+
+        Where weights have a posterior, p is the mean over their draws.
+        """
+        draws = self.weight_draws()
+        joint = log_probabilities(self.model, draws[0], x, y)
+        for weights in draws[1:]:
+            joint = torch.logaddexp(joint, log_probabilities(self.model, weights, x, y))
+        return joint - math.log(len(draws)) + log_jacobian(self.encoding, y)[:, None]
 
     def log_likelihood(self, x: Tensor, y: Tensor) -> Tensor:
         """Return log p(y | x), (N,), z summed out, on the original scale of y, in nats."""
@@ -152,13 +158,24 @@ class Fit:
 
     def means(self, x: Tensor) -> list[NDArray[Any]]:
         """Return E[y | x] of each response; for groups of rows (N, M) or (N, M, C)."""
-        gate, parameters = self.components(x)
-        means = self.model.likelihood.means(**parameters)  # (K, N) or (K, N, C)
-        mixed = [torch.einsum("nk,kn...->n...", gate, mean).numpy() for mean in means]
+        draws = self.weight_draws()
+        each = [self._mixed(x, weights) for weights in draws]
+        mixed = [torch.stack(parts).mean(0).numpy() for parts in zip(*each, strict=True)]
         return [
             mean if target.labels else self.encoding.decode(mean, r)
             for r, (mean, target) in enumerate(zip(mixed, self.encoding.targets, strict=True))
         ]
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Return p(z = k | x), (N, K), its mean where weights have a posterior."""
+        each = [self.components(x, weights)[0] for weights in self.weight_draws()]
+        return torch.stack(each).mean(0)
+
+    def _mixed(self, x: Tensor, weights: Weights) -> list[Tensor]:
+        """Return E[y | x, weights] of each encoded response."""
+        gate, parameters = self.components(x, weights)
+        means = self.model.likelihood.means(**parameters)  # (K, N) or (K, N, C)
+        return [torch.einsum("nk,kn...->n...", gate, mean) for mean in means]
 
     def measure(self, data: Data) -> dict[str, Any]:
         """Return likelihoods, information criteria, errors and usage of the experts."""
