@@ -184,7 +184,9 @@ class Flow(WeightGuide):
         seed = 0 if generator is None else generator.initial_seed()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = AutoRegressiveNN(self.size, [2 * self.size])
+            # In their own order: one left to chance would have to be kept with the weights.
+            order = torch.arange(self.size)
+            network = AutoRegressiveNN(self.size, [2 * self.size], permutation=order)
         for name, parameter in network.named_parameters():
             if name.startswith("layers.1"):
                 nn.init.zeros_(parameter)
