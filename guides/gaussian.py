@@ -185,7 +185,7 @@ class Flow(WeightGuide):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             # In their own order: one left to chance would have to be kept with the weights.
-            order = torch.arange(self.size)
+            order = torch.LongTensor(range(self.size))
             network = AutoRegressiveNN(self.size, [2 * self.size], permutation=order)
         for name, parameter in network.named_parameters():
             if name.startswith("layers.1"):
