@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,16 +20,17 @@ from pyromoe.inference.density import CHUNK
 from pyromoe.inference.smallest import smallest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
+    from pyro.distributions import TorchDistribution
     from torch import Tensor
 
     from pyromoe.inference.result import Fit
     from pyromoe.models.trace import Weights
 
 CELLS = 2**22
-"""Draws times experts times rows that are held at a time."""
+"""Numbers that are held at a time: draws, experts and rows multiplied."""
 ROUNDING = 1e-14
 """By which part of itself a probability may be missed: the gate's sum to 1 to rounding only."""
 
@@ -89,9 +91,9 @@ def components(fit: Fit, x: Tensor, draws: Sequence[Weights]) -> Components:
     return Components(gate, {n: torch.stack([one[n] for one in each]).double() for n in each[0]})
 
 
-def portions(fit: Fit, x: Tensor, draws: Sequence[Weights]) -> Iterator[Tensor]:
-    """Yield the rows in portions whose experts fit into memory."""
-    rows = min(CELLS // (len(draws) * fit.model.num_experts), CHUNK)
+def portions(fit: Fit, x: Tensor, each: int) -> Iterator[Tensor]:
+    """Yield the rows in portions whose experts fit into memory, each as often as it is held."""
+    rows = min(CELLS // (each * fit.model.num_experts), CHUNK)
     of_datum = 1 if x.dim() == 2 else x.shape[1]
     yield from x.split(max(rows // of_datum, 1))
 
@@ -117,19 +119,30 @@ def moments_of(fit: Fit, found: Components) -> list[Moments]:
     for r, (target, mean, law) in enumerate(zip(targets, means, laws, strict=True)):
         if target.labels:
             of_class = mean if mean.dim() > found.gate.dim() else torch.stack([1 - mean, mean], -1)
-            each = _split(found.shares[..., None], of_class, of_class * (1 - of_class))
-            result.append(Moments(*(part.numpy() for part in each)))
-        else:
-            mean, *causes, experts = (p.numpy() for p in _split(found.shares, mean, law.variance))
-            scaled = (target.sd**2 * part for part in causes)
-            decode = fit.encoding.decode
-            result.append(Moments(decode(mean, r), *scaled, decode(experts, r)))
+            result.append(_split(found.shares[..., None], of_class, of_class * (1 - of_class)))
+            continue
+        encoded = _split(found.shares, mean, law.variance)
+        result.append(_decoded(encoded, partial(fit.encoding.decode, response=r), target.sd**2))
     return result
 
 
-def _split(shares: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, ...]:
-    """Return the mean, the three parts of the variance, and the mean of each expert."""
-    origin = mean[:1, :1]  # large means lose digits in their squares, their differences do not
+def _decoded(
+    encoded: Moments, decode: Callable[[NDArray[Any]], NDArray[Any]], unit: float
+) -> Moments:
+    """Return moments on the original scale, of which `unit` is the variance of an encoded 1."""
+    return Moments(
+        mean=decode(encoded.mean),
+        within=unit * encoded.within,
+        between=unit * encoded.between,
+        weights=unit * encoded.weights,
+        experts=decode(encoded.experts),
+    )
+
+
+def _split(shares: Tensor, mean: Tensor, variance: Tensor) -> Moments:
+    """Return the moments of a mixture, encoded, given those of its components, (S, K, N)."""
+    # Large means lose digits in their squares, their differences do not.
+    origin = torch.nan_to_num(mean[:1, :1], 0.0, 0.0, 0.0)
     off = mean - origin
     of_draw = _expected(shares, off)  # (S, 1, N)
     within = _expected(shares, variance).mean(0)[0]
@@ -139,7 +152,9 @@ def _split(shares: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, ...]
     # Given the expert, a draw counts as often as it takes that expert.
     total = shares.sum(0)
     of_draws = torch.where(total > 0, shares / total, 1 / len(shares))
-    return (origin + overall)[0, 0], within, between, weights, (of_draws * mean).sum(0)
+    experts = (of_draws * mean).sum(0)
+    parts = ((origin + overall)[0, 0], within, between, weights, experts)
+    return Moments(*(part.numpy() for part in parts))
 
 
 def _expected(shares: Tensor, values: Tensor) -> Tensor:
@@ -156,46 +171,48 @@ def quantiles_of(
     is a count.
     """
     laws = fit.model.likelihood.marginals(**found.parameters)
-    shares, result = found.shares / len(found.gate), list[NDArray[Any] | None]()
-    for r, (target, law) in enumerate(zip(fit.encoding.targets, laws, strict=True)):
-        if target.labels:
-            result.append(None)
-            continue
-
-        def cdf(y: Tensor, law: Any = law) -> Tensor:
-            return (shares * law.cdf(y)).sum((0, 1))
-
-        each = [
-            smallest(lambda y, p=p: cdf(y) >= p * (1 - ROUNDING), shares.shape[-1:])  # type: ignore[misc]
-            for p in probabilities
-        ]
-        result.append(fit.encoding.decode(torch.stack(each).numpy(), r))
-    return result
+    shares = found.shares / len(found.gate)
+    return [
+        None
+        if target.labels
+        else fit.encoding.decode(_quantiles(law, shares, probabilities).numpy(), r)
+        for r, (target, law) in enumerate(zip(fit.encoding.targets, laws, strict=True))
+    ]
 
 
-def density(
-    fit: Fit, x: Tensor, y: Tensor, draws: Sequence[Weights] | None = None
+def _quantiles(law: TorchDistribution, shares: Tensor, probabilities: Sequence[float]) -> Tensor:
+    """Return the quantiles of a mixture with the given shares, (S, K, N), as (Q, N)."""
+    wanted = torch.tensor(probabilities, dtype=shares.dtype)[:, None]
+
+    def reached(y: Tensor) -> Tensor:
+        below = torch.empty_like(y)
+        for i, of_p in enumerate(y):  # one after the other: each is as large as the shares
+            below[i] = (shares * law.cdf(of_p)).sum((0, 1))
+        return below >= wanted * (1 - ROUNDING)
+
+    return smallest(reached, (len(probabilities), shares.shape[-1]))
+
+
+def log_densities(
+    fit: Fit, x: Tensor, y: Tensor, draws: Sequence[Weights]
 ) -> tuple[Tensor, Tensor]:
-    """Return log p(y | x), (N, J), and log p(y, z = k | x), (N, K, J), nats, on a grid of y.
+    """Return log p(y | x), (N, J), and log p(y, z = k | x), (N, K, J), nats, on a grid.
 
     Args:
         fit: the fit.
         x: the rows, (N, D); rows of groups, (G, M, D), are N = G M rows, each by itself.
-        y: J responses on the original scale, or codes of classes, (J,); (J, R) of several.
-        draws: of the weights; those of the fit where it is None.
+        y: J encoded responses, (J,); (J, R) of several.
+        draws: of the weights.
     """
-    given, encoding = fit.weight_draws() if draws is None else draws, fit.encoding
-    mean = torch.tensor([t.mean for t in encoding.targets]).double()
-    sd = torch.tensor([t.sd for t in encoding.targets]).double()
-    several = len(encoding.targets) > 1
-    encoded = (y - mean) / sd if several else (y - mean[0]) / sd[0]
-    total: Tensor | None = None
-    for weights in given:
-        one = components(fit, x, [weights])
-        at = {n: v[0].unsqueeze(2) for n, v in one.parameters.items()}  # (K, N, 1, ...)
-        log_density = fit.model.likelihood.distribution(**at).log_prob(encoded)  # (K, N, J)
-        joint = (log_density + one.shares[0].log()[..., None]).movedim(0, 1)
-        total = joint if total is None else torch.logaddexp(total, joint)
-    assert total is not None
-    each = total - math.log(len(given)) - sd.log().sum()
+    each = reduce(torch.logaddexp, (_log_joint(fit, x, y, weights) for weights in draws))
+    units = sum(math.log(target.sd) for target in fit.encoding.targets)
+    each = each - math.log(len(draws)) - units
     return each.logsumexp(1), each
+
+
+def _log_joint(fit: Fit, x: Tensor, y: Tensor, weights: Weights) -> Tensor:
+    """Return log p(y, z = k | x, w) of the encoded response, (N, K, J)."""
+    found = components(fit, x, [weights])
+    at = {n: v[0].unsqueeze(2) for n, v in found.parameters.items()}  # (K, N, 1, ...)
+    log_density: Tensor = fit.model.likelihood.distribution(**at).log_prob(y)  # (K, N, J)
+    return (log_density + found.shares[0].log()[..., None]).movedim(0, 1)

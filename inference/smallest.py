@@ -22,10 +22,12 @@ def smallest(holds: Callable[[Tensor], Tensor], shape: Sequence[int]) -> Tensor:
     answer 1e-200, 1e200, or, of a condition on integers, an integer. Infinite where it never holds.
 
     Args:
-        holds: of numbers, (N,), whether it does, (N,).
-        shape: (N,).
+        holds: of numbers of some shape, whether it does at each.
+        shape: of the answer.
     """
-    low, high = (_place(torch.full(shape, end, dtype=torch.float64)) for end in (-torch.inf, torch.inf))
+    low, high = (
+        _place(torch.full(shape, end, dtype=torch.float64)) for end in (-torch.inf, torch.inf)
+    )
     for _ in range(64):
         middle = (low >> 1) + (high >> 1) + (low & high & 1)  # their sum may overflow
         does = holds(_double(middle))

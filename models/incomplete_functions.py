@@ -30,7 +30,7 @@ def upper_gamma(a: Tensor, x: Tensor) -> Tensor:
 
 
 def incomplete_beta(a: Tensor, b: Tensor, x: Tensor, rest: Tensor) -> Tensor:
-    """Return I_x(a, b); rest is 1 - x, given apart because it keeps its digits where x is near 1."""
+    """Return I_x(a, b); rest is 1 - x, with all the digits that x near 1 has lost."""
     small = torch.finfo(x.dtype).tiny
     a, b = a.clamp_min(small), b.clamp_min(small)
     near_one = _applied(special.betaincc, b, a, rest)

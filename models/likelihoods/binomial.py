@@ -47,7 +47,7 @@ class Binomial(Likelihood):
         return [_Binomial(parameters["trials"].round(), logits=parameters["logits"])]
 
 
-class _Binomial(dist.Binomial):  # type: ignore[misc]  # Pyro has no types
+class _Binomial(dist.Binomial):
     """A binomial that has its distribution function."""
 
     def cdf(self, value: Tensor) -> Tensor:

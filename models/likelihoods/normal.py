@@ -36,9 +36,10 @@ class Normal(LocationScale):
         return [NormalLaw(parameters["loc"], parameters["scale"])]
 
 
-class NormalLaw(dist.Normal):  # type: ignore[misc]  # Pyro has no types
+class NormalLaw(dist.Normal):
     """A normal whose distribution function keeps its digits in the lower tail."""
 
     def cdf(self, value: Tensor) -> Tensor:
         """Return P(Y <= value), (...)."""
-        return torch.special.ndtr((value - self.loc) / self.scale)
+        below: Tensor = torch.special.ndtr((value - self.loc) / self.scale)
+        return below

@@ -41,10 +41,11 @@ class Poisson(Likelihood):
 
     def marginals(self, **parameters: Tensor) -> list[TorchDistribution]:
         """Return the same law, with its distribution function."""
-        return [_Poisson(parameters["log_rate"].exp())]
+        law: TorchDistribution = _Poisson(parameters["log_rate"].exp())  # type: ignore[no-untyped-call]
+        return [law]
 
 
-class _Poisson(dist.Poisson):  # type: ignore[misc]  # Pyro has no types
+class _Poisson(dist.Poisson):
     """A Poisson that has its distribution function."""
 
     def cdf(self, value: Tensor) -> Tensor:

@@ -120,7 +120,8 @@ class _SkewNormal(TorchDistribution):
     def cdf(self, value: Tensor) -> Tensor:
         """Return P(Y <= value), (...); its error is absolute, 1e-13."""
         t = (value - self.loc) / self.scale
-        return (torch.special.ndtr(t) - 2 * owens_t(t, self.alpha)).clamp(0, 1)
+        below: Tensor = torch.special.ndtr(t) - 2 * owens_t(t, self.alpha)
+        return below.clamp(0, 1)
 
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
         """Draw: of two normals, the half of one and what is independent of it of the other."""
