@@ -24,6 +24,7 @@ from pyromoe.inference.store import new_file
 from pyromoe.models.data import as_rows, encode_part
 from pyromoe.models.errors import InputError, quoted
 from pyromoe.models.groups import NOTHING
+from pyromoe.models.responses import RESPONSES
 from pyromoe.models.table import Rows
 
 if TYPE_CHECKING:
@@ -113,7 +114,9 @@ def density(fit: Fit, table: object, grid: object) -> tuple[NDArray[Any], NDArra
     several = len(encoding.targets) > 1
     points = as_rows(grid if several else {encoding.target.name: grid}, "grid")
     each = [torch.as_tensor(target.read(points)) for target in encoding.targets]
-    y = torch.stack([one.double() for one in each], -1) if several else each[0]
+    codes = RESPONSES[encoding.target.families[0]].codes and not several
+    y = each[0] if codes else torch.stack([one.double() for one in each], -1)
+    y = y if several or codes else y[..., 0]
     try:
         pieces = [log_densities(fit, some, y, draws) for some in portions(fit, x, len(y))]
     except ValueError as error:  # by Pyro's own check of the support
