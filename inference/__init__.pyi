@@ -3,7 +3,8 @@ from .elbo import Treatment_ELBO as Treatment_ELBO
 from .estimators import MoEClassifier as MoEClassifier, MoERegressor as MoERegressor
 from .lab import Gradients as Gradients, gradients as gradients
 from .posterior import to_arviz as to_arviz
-from .prediction import predict as predict
+from .prediction import density as density, predict as predict
+from .predictive import Moments as Moments, moments as moments
 from .result import Fit as Fit
 from .schedule import Schedule as Schedule
 from .step import Step as Step

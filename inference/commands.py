@@ -89,14 +89,28 @@ def predict(
     run: RunPath,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="New rows: .csv or .parquet.")],
     out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write.")],
+    quantiles: Annotated[
+        str | None,
+        typer.Option(metavar="P,P", help="Quantiles of numbers too, e.g. 0.05,0.5,0.95."),
+    ] = None,
+    per_expert: Annotated[
+        bool, typer.Option("--per-expert", help="The mean of every expert too.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Predict new rows: mean, gate, and, where the response is there, density and assignment."""
-    from pyromoe.inference.prediction import predict as run_prediction, write_table
+    """Predict new rows: mean, variance by its causes, gate; with the response density and expert.
+
+    One row of FILE for each of DATA. variance = variance_within (experts' noise) +
+    variance_between (not knowing the expert) + variance_weights (not knowing the weights).
+    gate_k: probability of expert k. Where DATA has the response too: log_density (nats),
+    responsibility_k (probability of expert k given it), expert, and entropy (nats).
+    """
+    from pyromoe.inference.prediction import predict as run_prediction, read_quantiles, write_table
     from pyromoe.inference.store import load_fit
     from pyromoe.models.table import read_rows
 
-    result = run_prediction(load_fit(run), read_rows(data))
+    levels = () if quantiles is None else read_quantiles(quantiles)
+    result = run_prediction(load_fit(run), read_rows(data), quantiles=levels, per_expert=per_expert)
     write_table(result, out, overwrite=overwrite)
     terminal.out.print(
         f"{result.num_rows} rows, columns {', '.join(result.column_names[:6])} ..., "

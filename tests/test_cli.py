@@ -420,6 +420,22 @@ def test_predict_without_the_response(run: Callable[..., Result]) -> None:
     assert "log_density" not in names
 
 
+@pytest.mark.parametrize("text", ["0", "1", "1.2", "abc", "", "0.5,", "nan", "0.5,0.5", "-0.1"])
+def test_quantiles_are_asked_for_by_name(run: Callable[..., Result], text: str) -> None:
+    write()
+    run("fit", "spec.yaml", "--out", "run")
+    predict = ("predict", "run", "train.csv", "--out", "out.csv", f"--quantiles={text}")
+    refused = run(*predict)
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+    assert "quantiles" in refused.err
+    assert not Path("out.csv").exists()
+    assert run(*predict[:-1], "--quantiles", "0.05,0.5", "--per-expert").code == 0
+    names = pyarrow.csv.read_csv("out.csv").column_names
+    assert {"variance", "q0.05", "q0.5", "mean_0", "mean_1", "entropy"} <= set(names)
+    assert "variance_within" in run("predict", "--help").out
+
+
 @pytest.mark.parametrize(
     ("column", "value", "text"),
     [

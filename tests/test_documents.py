@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -26,6 +26,7 @@ README = (ROOT / "README.md").read_text()
 FAMILIES_PAGE = (ROOT / "docs" / "families.md").read_text()
 FITTING_PAGE = (ROOT / "docs" / "fitting.md").read_text()
 ROWS_PAGE = (ROOT / "docs" / "rows.md").read_text()
+PREDICTIONS_PAGE = (ROOT / "docs" / "predictions.md").read_text()
 GATES_PAGE = (ROOT / "docs" / "gates.md").read_text()
 
 
@@ -72,6 +73,15 @@ def test_every_initialisation_and_warning_is_documented() -> None:
     assert len(warnings) > 8
     named = set(re.findall(r"^\| `(\w+)` \|", FITTING_PAGE, re.MULTILINE))
     assert named == warnings | {*get_args(Initialisation)}
+
+
+def test_the_program_of_predictions_runs() -> None:
+    (program,) = blocks("python", PREDICTIONS_PAGE)
+    names: dict[str, Any] = {}
+    exec(program, names)
+    assert names["whole"].shape == (3, 190)
+    assert names["of_experts"].shape == (3, 2, 190)
+    assert {"q0.05", "q0.5", "q0.95"} <= set(names["table"].column_names)
 
 
 def test_every_family_is_documented() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.nn.functional import logsigmoid
 
+from pyromoe.models.incomplete_functions import incomplete_beta
 from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, bounded, of_experts, stirling
 
 if TYPE_CHECKING:
@@ -80,6 +81,17 @@ class _Beta(TorchDistribution):
     def mean(self) -> Tensor:
         """The mean."""
         return self.logits.sigmoid()
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance."""
+        return self.logits.sigmoid() * (-self.logits).sigmoid() / (1 + self.log_precision.exp())
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return P(Y <= value), (...)."""
+        phi, y = self.log_precision.exp(), value.clamp(0, 1)
+        a, b = phi * self.logits.sigmoid(), phi * (-self.logits).sigmoid()
+        return incomplete_beta(a, b, y, 1 - y)
 
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
         """Draw two gamma variates, and take the share of the first."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyro.distributions as dist
+import torch
 
+from pyromoe.models.incomplete_functions import incomplete_beta
 from pyromoe.models.likelihoods.likelihood import NONE, Likelihood
 
 if TYPE_CHECKING:
@@ -39,3 +41,20 @@ class Binomial(Likelihood):
     def encode(self, y: Tensor, extras: Mapping[str, Tensor] = NONE) -> Tensor:
         """Return the log odds of the row itself, drawn in by half a row each way, (N, 1)."""
         return ((y + 0.5) / (extras["trials"] - y + 0.5)).log()[:, None]
+
+    def marginals(self, **parameters: Tensor) -> list[TorchDistribution]:
+        """Return the same law, with its distribution function."""
+        return [_Binomial(parameters["trials"].round(), logits=parameters["logits"])]
+
+
+class _Binomial(dist.Binomial):
+    """A binomial that has its distribution function."""
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return P(Y <= value), (...)."""
+        successes = value.clamp_min(0).floor().minimum(self.total_count)
+        failures = self.total_count - successes
+        at = incomplete_beta(
+            failures, successes + 1, (-self.logits).sigmoid(), self.logits.sigmoid()
+        )
+        return torch.where(value < 0, 0.0, torch.where(failures == 0, 1.0, at))

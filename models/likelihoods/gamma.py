@@ -17,6 +17,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyromoe.models.incomplete_functions import lower_gamma
 from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, bounded, of_experts, stirling
 
 if TYPE_CHECKING:
@@ -78,6 +79,16 @@ class _Gamma(TorchDistribution):
     def mean(self) -> Tensor:
         """The mean."""
         return self.log_mean.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance."""
+        return (2 * self.log_mean - self.log_shape).exp()
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return P(Y <= value), (...)."""
+        k = self.log_shape.exp()
+        return lower_gamma(k, k * (value.clamp_min(0) * (-self.log_mean).exp()))
 
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
         """Draw."""

@@ -80,6 +80,10 @@ class Joint(Likelihood):
         """Return the mean of each response."""
         return [p.means(**of_part(parameters, r))[0] for r, p in enumerate(self.parts())]
 
+    def marginals(self, **parameters: Tensor) -> list[TorchDistribution]:
+        """Return the law of each response."""
+        return [p.marginals(**of_part(parameters, r))[0] for r, p in enumerate(self.parts())]
+
     def encode(self, y: Tensor, extras: Mapping[str, Tensor] = NONE) -> Tensor:
         """Return the responses as the input of a network, (N, E)."""
         parts = self.parts()

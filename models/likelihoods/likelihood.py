@@ -107,6 +107,10 @@ class Likelihood(PyroModule):
         """Return the mean of each response."""
         return [self.mean(**parameters)]
 
+    def marginals(self, **parameters: Tensor) -> list[TorchDistribution]:
+        """Return the law of each response by itself; it has `cdf`, and `variance` of numbers."""
+        return [self.distribution(**parameters)]
+
     def filled(self, y: Tensor) -> Tensor:
         """Return y with a value in the support in the place of what is missing."""
         return torch.where(is_observed(y), y, self.anywhere).to(y.dtype)

@@ -61,6 +61,11 @@ class Noise(Likelihood):
         middle = (parameters["low"] + parameters["high"]) / 2
         return list(middle.unbind(-1))
 
+    def marginals(self, **parameters: Tensor) -> list[TorchDistribution]:
+        """Return the uniform law of each response."""
+        low, high = (parameters[name].split(1, -1) for name in ("low", "high"))
+        return [_Box(*own, vector=False) for own in zip(low, high, strict=True)]
+
 
 class Mixed(Likelihood):
     """Experts of several families.
@@ -124,6 +129,11 @@ class Mixed(Likelihood):
             for of_response in zip(*each, strict=True)
         ]
 
+    def marginals(self, **parameters: Tensor) -> list[TorchDistribution]:
+        """Return the law of each response in the family of the expert."""
+        each = [p.marginals(**of_part(parameters, f)) for f, p in enumerate(self.families())]
+        return [_Cases(laws, parameters["family"]) for laws in zip(*each, strict=True)]
+
     def uses(self) -> Tensor:
         """Return which outputs each expert uses, (K, P); noise has no use for any."""
         own = torch.tensor([each.outputs for each in self.families()])[self.of_expert]
@@ -178,8 +188,21 @@ class _Cases(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density, nats."""
-        each = [law.log_prob(value) for law in self.laws]
-        return sum(torch.where(self.which == f, each[f], 0.0) for f in range(len(each)))  # type: ignore[return-value]
+        return self._of_each([law.log_prob(value) for law in self.laws])
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of each datum's own law."""
+        return self._of_each([law.variance for law in self.laws])
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return P(Y <= value), (...)."""
+        return self._of_each([law.cdf(value) for law in self.laws])
+
+    def _of_each(self, values: Sequence[Tensor]) -> Tensor:
+        """Return each datum's value under its own law."""
+        own = [torch.where(self.which == f, value, 0.0) for f, value in enumerate(values)]
+        return sum(own[1:], own[0])
 
 
 class _Box(TorchDistribution):
@@ -202,6 +225,16 @@ class _Box(TorchDistribution):
         u = torch.rand(*sample_shape, *self.low.shape, dtype=self.low.dtype)
         y = self.low + u * (self.high - self.low)
         return y if self.vector else y[..., 0]
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of one response."""
+        return (self.high - self.low)[..., 0].square() / 12
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return P(Y <= value) of one response, (...)."""
+        low, high = self.low[..., 0], self.high[..., 0]
+        return ((value - low) / (high - low)).clamp(0, 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return minus the log volume of the box in the responses that are there, nats."""

@@ -24,6 +24,7 @@ from pyromoe.models.likelihoods.likelihood import (
     near_floor,
     of_experts,
 )
+from pyromoe.models.likelihoods.normal import NormalLaw
 from pyromoe.models.likelihoods.observed import is_observed
 
 if TYPE_CHECKING:
@@ -92,6 +93,12 @@ class MultivariateNormal(Likelihood):
     def means(self, **parameters: Tensor) -> list[Tensor]:
         """Return the mean of each response, (K, N)."""
         return list(parameters["loc"].unbind(-1))
+
+    def marginals(self, **parameters: Tensor) -> list[TorchDistribution]:
+        """Return the normal law of each response."""
+        factor = _factor(parameters["scale"], parameters.get("matrix"))
+        loc, sd = parameters["loc"].unbind(-1), factor.square().sum(-1).sqrt().unbind(-1)
+        return [NormalLaw(*own) for own in zip(loc, sd, strict=True)]
 
     def encode(self, y: Tensor, extras: Mapping[str, Tensor] = NONE) -> Tensor:
         """Return y itself, (N, R)."""

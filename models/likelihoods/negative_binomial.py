@@ -15,6 +15,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyromoe.models.incomplete_functions import incomplete_beta
 from pyromoe.models.likelihoods.likelihood import (
     NONE,
     Likelihood,
@@ -22,6 +23,7 @@ from pyromoe.models.likelihoods.likelihood import (
     of_experts,
     stirling,
 )
+from pyromoe.models.likelihoods.poisson import LARGEST_COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,6 +87,19 @@ class _NegativeBinomial(TorchDistribution):
     def mean(self) -> Tensor:
         """The mean."""
         return self.log_mean.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance."""
+        return self.mean + (2 * self.log_mean + self.log_dispersion).exp()
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return P(Y <= value), (...)."""
+        spread = self.log_dispersion + self.log_mean  # log alpha mu
+        count = value.clamp(0, LARGEST_COUNT).floor()
+        r = (-self.log_dispersion).exp()
+        at = incomplete_beta(r, count + 1, (-spread).sigmoid(), spread.sigmoid())
+        return torch.where(value < 0, 0.0, at)
 
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
         """Draw a rate from a gamma distribution, and a count from that rate."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyro.distributions as dist
+import torch
 
 from pyromoe.models.likelihoods.likelihood import NONE, LocationScale
 
@@ -29,3 +30,16 @@ class Normal(LocationScale):
     def distribution(self, **parameters: Tensor) -> TorchDistribution:
         """Return Normal(loc, scale^2)."""
         return dist.Normal(parameters["loc"], parameters["scale"])
+
+    def marginals(self, **parameters: Tensor) -> list[TorchDistribution]:
+        """Return the same law, with a distribution function that keeps its digits in the tail."""
+        return [NormalLaw(parameters["loc"], parameters["scale"])]
+
+
+class NormalLaw(dist.Normal):
+    """A normal whose distribution function keeps its digits in the lower tail."""
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return P(Y <= value), (...)."""
+        below: Tensor = torch.special.ndtr((value - self.loc) / self.scale)
+        return below

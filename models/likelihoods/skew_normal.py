@@ -22,6 +22,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyromoe.models.incomplete_functions import owens_t
 from pyromoe.models.likelihoods.likelihood import (
     NONE,
     LocationScale,
@@ -110,6 +111,17 @@ class _SkewNormal(TorchDistribution):
     def mean(self) -> Tensor:
         """The mean."""
         return self.loc + self.scale * self.delta * B
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance."""
+        return self.scale**2 * (1 - (B * self.delta) ** 2)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return P(Y <= value), (...); its error is absolute, 1e-13."""
+        t = (value - self.loc) / self.scale
+        below: Tensor = torch.special.ndtr(t) - 2 * owens_t(t, self.alpha)
+        return below.clamp(0, 1)
 
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
         """Draw: of two normals, the half of one and what is independent of it of the other."""

@@ -15,6 +15,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyromoe.models.incomplete_functions import incomplete_beta
 from pyromoe.models.likelihoods.likelihood import (
     NONE,
     LocationScale,
@@ -78,3 +79,19 @@ class _StudentT(dist.StudentT):  # type: ignore[misc]  # Pyro has no types
         constant = ratio - 0.5 * math.log(2 * math.pi) - self.scale.log()
         log_density: Tensor = constant - (a + 0.5) * torch.log1p(t * t / self.df)
         return log_density
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance; infinite where nu <= 2."""
+        finite = self.scale**2 / (1 - 2 / self.df)
+        heavy = torch.where(self.df > 1, math.inf, math.nan)
+        return torch.where(self.df > 2, finite, heavy)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return P(Y <= value), (...)."""
+        t = (value - self.loc) / self.scale
+        ratio = t.square() / self.df  # may overflow: the tail is then 0
+        tail = 0.5 * incomplete_beta(
+            self.df / 2, torch.full_like(self.df, 0.5), 1 / (1 + ratio), 1 / (1 + 1 / ratio)
+        )
+        return torch.where(t < 0, tail, 1 - tail)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyromoe.models.likelihoods.likelihood import NONE, Likelihood, Restriction, of_experts
+from pyromoe.models.likelihoods.poisson import poisson_cdf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,6 +82,16 @@ class _ZeroInflatedPoisson(TorchDistribution):
     def mean(self) -> Tensor:
         """The mean."""
         return (-self.zero_logit).sigmoid() * self.log_rate.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance."""
+        return self.mean * (1 + self.zero_logit.sigmoid() * self.log_rate.exp())
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return P(Y <= value), (...)."""
+        counted = (-self.zero_logit).sigmoid() * poisson_cdf(value, self.log_rate.exp())
+        return torch.where(value < 0, 0.0, self.zero_logit.sigmoid() + counted)
 
     def sample(self, sample_shape: _size = torch.Size()) -> Tensor:  # noqa: B008
         """Draw whether it is a zero, and a count where it is not."""
