@@ -68,7 +68,7 @@ def fit_around(
     encoding = Encoding(
         predictors=tuple(Numeric(name=name) for name in "ab"),
         targets=targets,
-        extras=tuple(Extra(role="trials", column=name) for name in trials),  # type: ignore[arg-type]
+        extras=tuple(Extra(role="trials", column=name) for name in trials),
     )
     spec: Any = SimpleNamespace(
         fit=SimpleNamespace(precision="float64"), families=[targets[0].families]
