@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pyromoe.inference.plan import Plan
-    from pyromoe.models.data import Data
+    from pyromoe.models.divide import Data
 
 SPEC = Path(__file__).parent.parent / "examples" / "digits.yaml"
 EXACT = "enumerate"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.plan import Plan
     from pyromoe.inference.restart import Restart
     from pyromoe.inference.score import Found
-    from pyromoe.models.data import Data
+    from pyromoe.models.divide import Data
 
 FIRST, LATER = 15, 3
 """Iterations of the first M-step, which starts from random values, and of later ones."""

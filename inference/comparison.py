@@ -12,7 +12,7 @@ from pyromoe.inference.density import to_tensors
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
 from pyromoe.inference.svi import as_file, fit
-from pyromoe.models.data import Data, from_table, load
+from pyromoe.models.data import from_table, load
 from pyromoe.models.errors import listed
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.budget import Budget
     from pyromoe.inference.result import Fit
+    from pyromoe.models.divide import Data
     from pyromoe.models.spec import Spec
     from pyromoe.models.spec_file import SpecFile
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.models import MixtureOfExperts, Spec
-    from pyromoe.models.data import Part
+    from pyromoe.models.divide import Part
     from pyromoe.models.encoding import Encoding
     from pyromoe.models.trace import Weights
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.elbo import Treatment_ELBO
     from pyromoe.inference.plan import Plan
     from pyromoe.inference.restart import Restart
-    from pyromoe.models.data import Data
+    from pyromoe.models.divide import Data
 
 CHECKPOINTS = 50
 """How often the exact log-likelihood of the training rows is written into the history."""

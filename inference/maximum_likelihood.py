@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.climb import End
     from pyromoe.inference.modes import Faults
     from pyromoe.inference.plan import Plan
-    from pyromoe.models.data import Data
+    from pyromoe.models.divide import Data
 
 
 def maximum_likelihood(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.parts import Part
     from pyromoe.inference.plan import Plan
     from pyromoe.inference.treatments import Treatment
-    from pyromoe.models.data import Data
+    from pyromoe.models.divide import Data
     from pyromoe.models.spec_file import SpecFile
 
 LEARNING_STEPS = 300

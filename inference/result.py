@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.plan import Plan
     from pyromoe.inference.restart import Restart
     from pyromoe.models import MixtureOfExperts, Spec
-    from pyromoe.models.data import Data
+    from pyromoe.models.divide import Data
     from pyromoe.models.encoding import Encoding
     from pyromoe.models.trace import Weights
 

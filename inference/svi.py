@@ -21,7 +21,7 @@ from pyromoe.inference.plan import make_plan
 from pyromoe.inference.restart import Restart
 from pyromoe.inference.result import Fit
 from pyromoe.inference.weights import LogPosterior, complete, log_ratios
-from pyromoe.models.data import Data, from_table, load
+from pyromoe.models.data import from_table, load
 from pyromoe.models.fit_settings import CONVERGED
 from pyromoe.models.spec_file import SpecFile, read_spec
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.plan import Plan
     from pyromoe.models import Spec
+    from pyromoe.models.divide import Data
 
 SCORED = 50
 """Draws of the weights from which the ELBO of a restart is estimated."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from pyromoe.guides import WeightedGuide
     from pyromoe.models import MixtureOfExperts, Spec
-    from pyromoe.models.data import Data
+    from pyromoe.models.divide import Data
 
     Report = Callable[[float, str], None]
 

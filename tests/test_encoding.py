@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from pyromoe.models.data import Data, encode_table, from_table, load, split
+from pyromoe.models.data import encode_table, from_table, load
+from pyromoe.models.divide import Data, split
 from pyromoe.models.encoding import Encoding
 from pyromoe.models.errors import InputError
 from pyromoe.models.learn import learn

@@ -21,7 +21,7 @@ from pyromoe.inference.step import Step
 from pyromoe.inference.svi import fit
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError, MixtureOfExperts, log_joint
-from pyromoe.models.data import from_table
+from pyromoe.models.data import from_table, undivided
 from pyromoe.models.groups import gathered, rows_of_groups
 from pyromoe.models.likelihoods import Joint, Likelihood, Mixed, MultivariateNormal, Noise
 from pyromoe.models.spec_file import parse_spec
@@ -445,9 +445,7 @@ def test_what_cannot_be_is_refused_in_one_line(text: str, message: str | None) -
         text += "experts: {number: 1}\n"
     try:
         file = parse_spec(text, "s")
-        from pyromoe.models import data as of_data
-
-        of_data._encode(file, of_data.as_rows(columns), None)
+        undivided(file, columns).split()
         raised = None
     except InputError as error:
         raised = str(error)
