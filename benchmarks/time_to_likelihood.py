@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pyromoe.inference.budget import Budget
-from pyromoe.inference.density import log_likelihood, to_tensors
 from pyromoe.inference.loop import Loop, NumericalError
 from pyromoe.inference.plan import make_plan, with_treatment
+from pyromoe.inference.probabilities import log_likelihood, to_tensors
 from pyromoe.inference.svi import start
 from pyromoe.models import read_spec
 from pyromoe.models.data import load

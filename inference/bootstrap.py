@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pyromoe.inference.density import to_tensors
 from pyromoe.inference.labels import match
 from pyromoe.inference.maximise import maximise
 from pyromoe.inference.natural import Named, Natural
+from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.score import Score
 
 if TYPE_CHECKING:

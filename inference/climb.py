@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pyromoe.inference.density import log_jacobian, to_tensors
 from pyromoe.inference.maximise import maximise
 from pyromoe.inference.meter import MOST, TOLERANCE, Meter
 from pyromoe.inference.nested import ONE, nested_in, places_of
+from pyromoe.inference.probabilities import log_jacobian, to_tensors
 from pyromoe.inference.score import Score
 from pyromoe.inference.starts import Starts, initialisations
 from pyromoe.inference.units import units

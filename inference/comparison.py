@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyromoe.inference.density import to_tensors
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
+from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.svi import as_file, fit
 from pyromoe.models.data import from_table, load
 from pyromoe.models.errors import listed

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from pyromoe.guides import Seeded
-from pyromoe.inference.density import log_jacobian, log_probabilities
 from pyromoe.inference.labels import matched
 from pyromoe.inference.natural import constants
+from pyromoe.inference.probabilities import log_jacobian, log_probabilities
 from pyromoe.models.blend import select
 from pyromoe.models.groups import NOTHING
 from pyromoe.models.trace import run_given

@@ -9,8 +9,8 @@ import torch
 
 from pyromoe.inference.assign import assign
 from pyromoe.inference.build import build
-from pyromoe.inference.density import to_tensors
 from pyromoe.inference.plan import make_plan
+from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.result import Fit
 from pyromoe.inference.store import read_json, restore
 from pyromoe.models.data import load

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pyromoe.inference import graph as graphs
-from pyromoe.inference.density import CHUNK, log_likelihood
 from pyromoe.inference.members import shaped
+from pyromoe.inference.probabilities import CHUNK, log_likelihood
 from pyromoe.models.trace import parameters_passed_in
 
 if TYPE_CHECKING:

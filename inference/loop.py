@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pyromoe.inference.density import CHUNK, log_jacobian, to_tensors
 from pyromoe.inference.evaluation import Evaluation
+from pyromoe.inference.probabilities import CHUNK, log_jacobian, to_tensors
 from pyromoe.inference.step import Step
 from pyromoe.models import log_joint
 

@@ -12,12 +12,12 @@ import torch
 
 from pyromoe.guides import Seeded
 from pyromoe.inference.build import build
-from pyromoe.inference.density import to_tensors
 from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.exact import exact_treatment
-from pyromoe.inference.moments import MEASURES, Moments
+from pyromoe.inference.gradient_moments import MEASURES, Moments
 from pyromoe.inference.parts import Parts
 from pyromoe.inference.plan import make_plan, with_treatment
+from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.result import Fit
 from pyromoe.inference.svi import seeds_of
 

@@ -13,8 +13,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from pyromoe.inference import estimator_state as state
-from pyromoe.inference.density import to_tensors
 from pyromoe.inference.estimator_spec import distinct_rows, spec_of, table_of
+from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.svi import fit
 from pyromoe.models.data import as_rows, encode_part
 

@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 import pyromoe
-from pyromoe.inference.density import to_tensors
 from pyromoe.inference.draws import coefficients, original, posterior_draws
 from pyromoe.inference.labels import chains
+from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.result import Fit
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import pyarrow.parquet
 import torch
 from numpy.typing import NDArray
 
-from pyromoe.inference.density import to_tensors
 from pyromoe.inference.predictive import (
     Moments,
     components,
@@ -20,6 +19,7 @@ from pyromoe.inference.predictive import (
     portions,
     quantiles_of,
 )
+from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.store import new_file
 from pyromoe.models.data import as_rows, encode_part
 from pyromoe.models.errors import InputError, quoted

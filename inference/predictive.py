@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pyromoe.inference.density import CHUNK
+from pyromoe.inference.probabilities import CHUNK
 from pyromoe.inference.smallest import smallest
 
 if TYPE_CHECKING:

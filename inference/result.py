@@ -13,7 +13,7 @@ import torch
 
 import pyromoe
 from pyromoe.guides import Seeded
-from pyromoe.inference.density import (
+from pyromoe.inference.probabilities import (
     effective_experts,
     log_jacobian,
     log_probabilities,

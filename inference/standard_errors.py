@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pyromoe.inference.density import to_tensors
 from pyromoe.inference.members import shaped
 from pyromoe.inference.natural import Named, Natural
+from pyromoe.inference.probabilities import to_tensors
 from pyromoe.models import log_joint
 from pyromoe.models.errors import InputError
 from pyromoe.models.trace import parameters_passed_in

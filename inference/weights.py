@@ -17,8 +17,8 @@ from pyro.infer import MCMC, NUTS
 
 from pyromoe.guides import DrawnGuide, LaplaceGuide, Seeded
 from pyromoe.inference import graph as graphs
-from pyromoe.inference.density import log_jacobian, to_tensors
 from pyromoe.inference.loop import NumericalError
+from pyromoe.inference.probabilities import log_jacobian, to_tensors
 from pyromoe.inference.standard_errors import jacobian
 from pyromoe.models import log_joint
 

@@ -1,6 +1,7 @@
 """The architecture, as tests."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,14 @@ def test_every_public_name_can_be_imported(package: str) -> None:
         "assert p.__all__ and not missing, missing"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT / "src")})
+
+
+@pytest.mark.parametrize("package", PACKAGES[1:])
+def test_no_public_name_is_that_of_a_module(package: str) -> None:
+    """The import of the module would put it in the place of the other."""
+    public = importlib.import_module(package).__all__
+    own = {file.stem for file in (ROOT / package.rpartition(".")[2]).glob("*.py")}
+    assert not own & set(public)
 
 
 def test_every_package_is_listed_for_the_wheel() -> None:

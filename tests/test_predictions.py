@@ -14,8 +14,8 @@ from families import _beta, _gamma, _multivariate, _negative_binomial, _skewed, 
 from scipy import integrate, optimize, special, stats  # type: ignore[import-untyped]  # no stubs
 
 from pyromoe.inference import density, fit, moments, predict, predictive
-from pyromoe.inference.density import to_tensors
 from pyromoe.inference.predictive import components, quantiles_of
+from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.result import Fit
 from pyromoe.inference.smallest import smallest
 from pyromoe.models import InputError, MixtureOfExperts, parse_spec
