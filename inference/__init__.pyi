@@ -7,6 +7,7 @@ from .prediction import density as density, predict as predict
 from .predictive import Moments as Moments, moments as moments
 from .result import Fit as Fit
 from .schedule import Schedule as Schedule
+from .selection import Selection as Selection, select as select
 from .step import Step as Step
 from .svi import fit as fit
 from .treatments import TREATMENTS as TREATMENTS

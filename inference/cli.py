@@ -22,6 +22,7 @@ from pyromoe.inference import commands, terminal
 from pyromoe.inference.coefficients_command import coefficients, evaluate
 from pyromoe.inference.gradients_command import gradients
 from pyromoe.inference.options import Settings, SpecPath  # noqa: TC001  # typer reads them
+from pyromoe.inference.select_command import select
 
 app = typer.Typer(
     help="""Mixtures of experts with a discrete latent, in Pyro.
@@ -64,6 +65,7 @@ def check(spec: SpecPath, set_: Settings = None) -> None:
 for heavy in (
     commands.fit,
     commands.compare,
+    select,
     gradients,
     commands.predict,
     commands.inspect,

@@ -108,18 +108,34 @@ def _predictive(
     fit: Fit, x: Tensor, draws: int, noise: Seeded, weights: Weights, number: int = 0
 ) -> NDArray[Any]:
     """Return draws of y, (S, N), on the original scale; classes as their codes."""
-    gate, parameters = fit.components(x, weights)
-    z = noise.categorical(gate.log(), draws)
-    chosen = {name: select(z, value) for name, value in parameters.items()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(fit.spec.seed + number)
-        y = fit.model.likelihood.distribution(**chosen).sample()
-    found = original(fit, y)
+    found = original(fit, simulated(fit, x, draws, noise, weights, fit.spec.seed + number))
     if fit.data is None or fit.encoding.group is None:
         return found
     found = found.astype(np.float64)
     found[:, fit.data.train.rows == NOTHING] = np.nan
     return found
+
+
+def simulated(
+    fit: Fit, x: Tensor, draws: int, noise: Seeded, weights: Weights, seed: int
+) -> Tensor:
+    """Return draws of z and then y given x, (S, N), encoded.
+
+    Args:
+        fit: the fit.
+        x: the rows, (N, D).
+        draws: S.
+        noise: from which z is drawn.
+        weights: of the model.
+        seed: of y.
+    """
+    gate, parameters = fit.components(x, weights)
+    z = noise.categorical(gate.log(), draws)
+    chosen = {name: select(z, value) for name, value in parameters.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        y: Tensor = fit.model.likelihood.distribution(**chosen).sample()
+    return y
 
 
 def original(fit: Fit, y: Tensor) -> NDArray[Any]:

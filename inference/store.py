@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-OURS = ("spec.yaml", "comparison.json", "gradients.json")
+OURS = ("spec.yaml", "comparison.json", "gradients.json", "selection.json")
 """A folder with one of these was written here, and may be overwritten."""
 
 

@@ -94,6 +94,21 @@ def pareto_k(ratios: Tensor) -> float:
     return float(k)
 
 
+def leave_one_out(tree: Any) -> dict[str, float]:
+    """Return elpd_loo and its standard error, nats, and how many Pareto k are above 0.7.
+
+    Vehtari, Gelman and Gabry (2017).
+
+    Args:
+        tree: as `to_arviz` returns it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the count says it
+        found = _arviz().loo(tree, pointwise=True)
+    far = int((found.pareto_k > 0.7).sum())
+    return {"elpd_loo": float(found.elpd_loo), "loo_se": float(found.se), "loo_far": far}
+
+
 def complete(
     spec: Spec, data: Data, model: MixtureOfExperts, guide: WeightedGuide, report: Report
 ) -> dict[str, Any]:

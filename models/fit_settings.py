@@ -134,6 +134,28 @@ class Compare(Section):
     )
 
 
+class Select(Section):
+    """Among which numbers of experts `pyromoe select` chooses, and how."""
+
+    experts: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Distinct] = Field(
+        default=[1, 2, 3, 4],
+        min_length=1,
+        description="Numbers of experts; 1 and a plain network are always there beside them.",
+    )
+    folds: Annotated[
+        int, Field(ge=2, le=1000, description="Parts, each of which is held out once.")
+    ] = 5
+    bootstrap: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100_000,
+            description="Samples of the bootstrap likelihood ratio test of each number of experts "
+            "against the one before; 0 for no test.",
+        ),
+    ] = 0
+
+
 class Output(Section):
     """What is written, and where."""
 

@@ -27,7 +27,7 @@ from pyromoe.models.family_settings import (
     StudentT,
     ZeroInflatedPoisson,
 )
-from pyromoe.models.fit_settings import Compare, Fit, Guide, Output, Treatment
+from pyromoe.models.fit_settings import Compare, Fit, Guide, Output, Select, Treatment
 from pyromoe.models.gate_settings import (
     CosineGate,
     EqualGate,
@@ -67,6 +67,7 @@ __all__ = [
     "Poisson",
     "Prior",
     "Priors",
+    "Select",
     "SkewNormal",
     "Spec",
     "Split",
@@ -98,5 +99,6 @@ class Spec(ModelSpec):
     ] = Treatment()
     fit: Annotated[Fit, Field(description="The optimiser and its steps.")] = Fit()
     compare: Annotated[Compare, Field(description="What is set side by side.")] = Compare()
+    select: Annotated[Select, Field(description="The number of experts.")] = Select()
     output: Annotated[Output, Field(description="What is written.")] = Output()
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Start of all chance.")] = 0

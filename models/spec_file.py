@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from pyromoe.models.errors import InputError, quoted, unreadable
 from pyromoe.models.marks import Mark, dotted, nearest
+from pyromoe.models.settings import Section
 from pyromoe.models.spec import Spec
 from pyromoe.models.spec_errors import explain
 from pyromoe.models.yaml_tree import MAX_BYTES, parse_yaml
@@ -42,6 +43,25 @@ class SpecFile:
         parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", field)
         path = tuple(int(index) if index else name for index, name in parts)
         return nearest(self.marks, path, self.source).error(what, remedy, field)
+
+    def changed(self, **sections: Any) -> SpecFile:
+        """Return the spec with other sections, checked as if they had been written so.
+
+        Args:
+            sections: settings, or what is written for them, by name.
+
+        Raises:
+            InputError: where they do not fit the others.
+        """
+        tree = self.spec.model_dump(exclude_unset=True)
+        for name, section in sections.items():
+            is_section = isinstance(section, Section)
+            tree[name] = section.model_dump(exclude_unset=True) if is_section else section
+        try:
+            spec = Spec.model_validate(tree)
+        except ValidationError as error:
+            raise explain(error, tree, self.marks, self.source) from None
+        return replace(self, spec=spec)
 
 
 def read_spec(path: Path | str, overrides: Sequence[str] = ()) -> SpecFile:

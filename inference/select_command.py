@@ -1,0 +1,130 @@
+"""The command `select`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pyromoe.inference import terminal
+from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annotations
+    Out,
+    Overwrite,
+    Settings,
+    SpecPath,
+)
+
+if TYPE_CHECKING:
+    from pyromoe.inference.selection import Selection
+
+
+def select(
+    spec: SpecPath,
+    experts: Annotated[
+        str | None,
+        typer.Option(metavar="1,2,3", help="Numbers of experts; else select.experts."),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(metavar="V", help="Each of V parts is held out once; else 5.")
+    ] = None,
+    bootstrap: Annotated[
+        int | None,
+        typer.Option(metavar="B", help="Test each number against the one before by B samples."),
+    ] = None,
+    set_: Settings = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Choose the number of experts: held-out log p(y|x) by folds, AIC, BIC, ICL, LOO, a test.
+
+    One expert and a plain network are always in the table. Recommended is the mixture with the
+    fewest parameters that is within one standard error of the best. Writes selection.json,
+    selection.csv, selection.svg, held_out.csv (log p(y|x) of every row while it was held out) and
+    a run directory for each candidate, fitted to all training rows.
+    """
+    from pyromoe.inference.plots import to_svg
+    from pyromoe.inference.posterior import to_datatree, to_netcdf
+    from pyromoe.inference.selection import select as run
+    from pyromoe.inference.selection_plot import selection_figure
+    from pyromoe.inference.store import (
+        free_directory,
+        new_directory,
+        save_fit,
+        write_csv,
+        write_json,
+    )
+    from pyromoe.models.spec_file import read_spec
+
+    numbers = None if experts is None else f"[{experts}]"
+    asked = {"experts": numbers, "folds": folds, "bootstrap": bootstrap}
+    given = [f"select.{name}={value}" for name, value in asked.items() if value is not None]
+    file = read_spec(spec, [*(set_ or ()), *given])
+    target = out or free_directory(Path("runs") / f"{spec.stem}-select")
+    with new_directory(target, overwrite=overwrite) as folder:
+
+        def keep(name: str, result: Any) -> None:
+            (folder / name).mkdir()
+            save_fit(result, folder / name, target / name)
+            (folder / name / "posterior.nc").write_bytes(to_netcdf(to_datatree(result)))
+
+        with terminal.progress() as report:
+            found = run(file, progress=report, keep=keep)
+        summary = {"recommendation": found.recommendation, "rows": found.rows}
+        write_json(folder / "selection.json", summary | {"tests": found.to_json()})
+        write_csv(folder / "selection.csv", found.rows)
+        write_csv(folder / "held_out.csv", found.of_each_row())
+        (folder / "selection.svg").write_bytes(to_svg(selection_figure(found.rows)))
+    _show(found)
+    terminal.out.print(f"\n{found.recommendation}", markup=False)
+    terminal.out.print(
+        f"\n{target} holds selection.json, selection.csv, selection.svg, held_out.csv and a run "
+        "directory for each candidate",
+        markup=False,
+    )
+
+
+def _show(found: Selection) -> None:
+    """Print the table and what its headings mean."""
+    columns = {
+        "candidate": "experts",
+        "held_out_log_likelihood": "held-out\nlog p(y|x)",
+        "standard_error": "standard\nerror",
+        "behind": "behind\nthe best",
+        "behind_standard_error": "its\nerror",
+        "train_log_likelihood": "training\nlog p(y|x)",
+        "parameters": "para-\nmeters",
+        "aic": "AIC",
+        "bic": "BIC",
+        "icl": "ICL",
+        "elpd_loo": "elpd\nLOO",
+        "loo_se": "its\nerror",
+        "p_value": "p against\nbefore",
+        "seconds": "seconds",
+    }
+    there = {key for row in found.rows for key in row}
+    shown = {key: name for key, name in columns.items() if key in there}
+    cells = [[_cell(row, key) for key in shown] for row in found.rows]
+    terminal.table(list(shown.values()), cells)
+    terminal.out.print(
+        "\nlog p(y|x): nats a datum, z summed out; held-out: each datum by the fits to the other "
+        "folds\nbehind the best mixture, with the standard error of the paired difference\n"
+        "training log p(y|x), parameters, AIC, BIC, ICL: of the fit to all training rows; lowest "
+        "is best",
+        markup=False,
+    )
+    if "elpd_loo" in there:
+        far = [row for row in found.rows if row.get("loo_far")]
+        said = ", ".join(f"{row['loo_far']} of {row['candidate']}" for row in far)
+        note = f"; Pareto k above 0.7, so that LOO is not to be trusted there: {said}"
+        terminal.out.print(f"elpd LOO: nats, of all data{note if far else ''}", markup=False)
+    for row in found.rows:
+        if "failure" in row:
+            terminal.out.print(f"{row['candidate']} broke down: {row['failure']}", markup=False)
+
+
+def _cell(row: dict[str, Any], key: str) -> object:
+    value = row.get(key)
+    if key == "candidate":
+        return f"{value} *" if row.get("recommended") else value
+    return round(value, 1) if key in ("aic", "bic", "icl", "elpd_loo") and value else value
