@@ -53,8 +53,8 @@ def candidates(file: SpecFile, numbers: Sequence[int]) -> list[Candidate]:
 
     The plain network has hidden layers as wide as those of the experts of the largest mixture
     together, or [32] where experts are linear. Without a prior it would follow every row, and so
-    has the default one where the experts have none; its steps are adam's. One expert alone has no z:
-    its gate is equal, its treatment enumerate.
+    has the default one where the experts have none; its steps are adam's. One expert alone has no
+    z: its gate is equal, its treatment enumerate.
 
     Args:
         file: the spec, whose `experts.number` is not used.

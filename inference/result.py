@@ -21,6 +21,7 @@ from pyromoe.inference.probabilities import (
 )
 from pyromoe.models.groups import NOTHING
 from pyromoe.models.likelihoods.observed import is_observed
+from pyromoe.models.priors import is_hyperparameter
 from pyromoe.models.trace import run_given
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class Fit:
         weight = torch.as_tensor(self.model.weight(tensors["train"][0])).expand(len(r)).to(r)
         there = torch.from_numpy(data.train.rows != NOTHING).reshape(len(r), -1)
         count = sum(p.numel() for p in self.model.parameters())
-        count += sum(value.numel() for value in self.weights.values())
+        count += sum(v.numel() for n, v in self.weights.items() if not is_hyperparameter(n))
         count -= self.model.redundant
         n, total = float((weight[:, None] * there).sum()), totals["train"]
         assert total is not None

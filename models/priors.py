@@ -116,6 +116,11 @@ PRIORS: dict[Kind, Prior] = {
 }
 
 
+def is_hyperparameter(site: str) -> bool:
+    """Whether a site belongs to a prior, and is no weight that p(y | x) could tell from others."""
+    return is_positive(site) or site.endswith("_mean")
+
+
 def is_positive(site: str) -> bool:
     """Whether a site of a prior is a scale, which is above 0."""
     return site.rsplit("_", 1)[-1] in ("local", "global", "spread")

@@ -27,11 +27,20 @@ FAMILIES_PAGE = (ROOT / "docs" / "families.md").read_text()
 FITTING_PAGE = (ROOT / "docs" / "fitting.md").read_text()
 ROWS_PAGE = (ROOT / "docs" / "rows.md").read_text()
 PREDICTIONS_PAGE = (ROOT / "docs" / "predictions.md").read_text()
+SELECTION_PAGE = (ROOT / "docs" / "selection.md").read_text()
 GATES_PAGE = (ROOT / "docs" / "gates.md").read_text()
 
 
 def blocks(language: str, page: str = README) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+def run(page: str) -> dict[str, Any]:
+    """Run the program of a page and return its names."""
+    (program,) = blocks("python", page)
+    names: dict[str, Any] = {}
+    exec(program, names)
+    return names
 
 
 def test_the_readme_program_runs_and_learns(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,12 +85,16 @@ def test_every_initialisation_and_warning_is_documented() -> None:
 
 
 def test_the_program_of_predictions_runs() -> None:
-    (program,) = blocks("python", PREDICTIONS_PAGE)
-    names: dict[str, Any] = {}
-    exec(program, names)
+    names = run(PREDICTIONS_PAGE)
     assert names["whole"].shape == (3, 190)
     assert names["of_experts"].shape == (3, 2, 190)
     assert {"q0.05", "q0.5", "q0.95"} <= set(names["table"].column_names)
+
+
+def test_the_program_of_the_selection_runs() -> None:
+    found = run(SELECTION_PAGE)["found"]
+    assert found.recommendation.startswith("Recommended: ")
+    assert found.fit.spec.experts.number in (1, 2)
 
 
 def test_every_family_is_documented() -> None:
