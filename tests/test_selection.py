@@ -48,7 +48,7 @@ def file_of(text: str = PLAIN, **sections: Any) -> SpecFile:
 
 @pytest.fixture(scope="module")
 def planted() -> Selection:
-    return select(file_of(), crossing(120, 2), experts=[3, 2], folds=4)
+    return select(file_of(), crossing(80, 2), experts=[3, 2], folds=4)
 
 
 def test_the_planted_number_is_recommended(planted: Selection) -> None:
@@ -62,24 +62,24 @@ def test_the_planted_number_is_recommended(planted: Selection) -> None:
     for row, result in zip(planted.rows, planted.fits, strict=True):
         assert result is not None
         assert row["bic"] == result.metrics["bic"]
-        assert result.metrics["n"]["train"] == 120
+        assert result.metrics["n"]["train"] == 80
 
 
 def test_one_expert_is_least_squares(planted: Selection) -> None:
     """Each datum's held-out density is that of the line through the other folds."""
-    table = crossing(120, 2)
-    x, y = np.stack([np.ones(120), table["x"]], 1), table["y"]
-    expected = np.empty(120)
-    assert planted.places.tolist() == list(range(120))
+    table = crossing(80, 2)
+    x, y = np.stack([np.ones(80), table["x"]], 1), table["y"]
+    expected = np.empty(80)
+    assert planted.places.tolist() == list(range(80))
     for fold in range(4):
         out = planted.folds == fold
-        assert out.sum() == 30
+        assert out.sum() == 20
         line, *_ = np.linalg.lstsq(x[~out], y[~out], rcond=None)
         sd = np.sqrt(np.mean((y[~out] - x[~out] @ line) ** 2))
         expected[out] = stats.norm.logpdf(y[out], x[out] @ line, sd)
     assert planted.held_out[0] is not None
     np.testing.assert_allclose(planted.held_out[0], expected, atol=1e-6)
-    mean, error = expected.mean(), expected.std() / math.sqrt(120)
+    mean, error = expected.mean(), expected.std() / math.sqrt(80)
     assert planted.rows[0]["held_out_log_likelihood"] == pytest.approx(mean, abs=1e-6)
     assert planted.rows[0]["standard_error"] == pytest.approx(error, abs=1e-6)
 
@@ -212,7 +212,7 @@ def test_a_larger_model_is_tested_against_a_smaller_one() -> None:
     def tell(done: float, text: str) -> None:
         reports.append(done)
 
-    for planted, draws in ((1, 9), (2, 19)):
+    for planted, draws in ((1, 7), (2, 7)):
         table = crossing(60, planted)
         smaller, larger = fit(one, table), fit(two, table)
         test = bootstrap_test(smaller, larger, draws, tell)
