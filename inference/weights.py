@@ -181,21 +181,29 @@ def draw(
                 text = f"NUTS, chain {chain + 1} of {chains}, {stage.lower()}"
                 report(min(1.0, (chain + share) / chains), text)
 
-            kept, bad = _chain(fast, mode, spec, (chain, number), tell)
+            kept, bad = chain_from(fast, mode, spec, (chain, number), tell)
             weights.kept[chain].copy_(kept)
             diverged += bad
             levels.append([float(fast(v)[0]) for v in kept])
     return {"nuts": {"divergences": diverged, **_convergence(np.array(levels))}}
 
 
-def _chain(
+def chain_from(
     with_slope: Callable[[Tensor], list[Tensor]],
     mode: Tensor,
     spec: Spec,
     chain: tuple[int, int],
-    tell: Callable[..., None],
+    tell: Callable[..., None] | None = None,
 ) -> tuple[Tensor, int]:
-    """Return the draws of one chain, (S, P), and how many transitions diverged."""
+    """Return the draws of one chain of NUTS, (S, P), and how many transitions diverged.
+
+    Args:
+        with_slope: f and its gradient.
+        mode: near where it starts, (P,).
+        spec: has the seed and the length of the warm-up.
+        chain: the chain's number, and S.
+        tell: called after every transition, as Pyro's `hook_fn`.
+    """
     number, size = chain
     with torch.random.fork_rng(devices=[]):
         pyro.set_rng_seed((spec.seed * 1009 + number) % 2**32)
