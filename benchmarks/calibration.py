@@ -30,7 +30,8 @@ from scipy.optimize import minimize  # type: ignore[import-untyped]  # no stubs
 from pyromoe.inference import graph as graphs
 from pyromoe.inference.build import build
 from pyromoe.inference.calibration import calibrated, positions, uniformity
-from pyromoe.inference.weights import LogPosterior, chain_from
+from pyromoe.inference.nuts import chain_from
+from pyromoe.inference.weights import LogPosterior
 from pyromoe.models import log_joint
 from pyromoe.models.data import from_table
 from pyromoe.models.spec_file import parse_spec
@@ -58,9 +59,8 @@ priors:
   experts: {{kind: normal, scale: {EXPERTS}}}
   gate: {{kind: normal, scale: {GATE}}}
   scales: {{kind: normal, scale: {SCALES}}}
-guide: {{weights: nuts, warmup: {WARMUP}}}
+guide: {{weights: nuts, warmup: WARMUP}}
 fit: {{optimiser: lbfgs, precision: float64}}
-output: {{draws: {KEPT * THIN}}}
 """
 QUANTITIES = (
     "log p(y | x, v)",
@@ -113,7 +113,7 @@ class Machine:
     """
 
     def __init__(self, compile: bool) -> None:
-        self.spec = parse_spec(SPEC, "calibration").spec
+        self.spec = parse_spec(SPEC.replace("WARMUP", str(WARMUP)), "calibration").spec
         first = simulate(np.random.default_rng(0))
         data = from_table(self.spec, {"x": first.x, "y": first.y})
         generator = torch.Generator().manual_seed(0)
@@ -233,8 +233,10 @@ def main(given: list[str] | None = None) -> bool:
     parser.add_argument("--seed", type=int, default=0, help="of everything")
     parser.add_argument("--mode", choices=("captured", "compiled"), default="compiled")
     asked = parser.parse_args(given)
-    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, "
-          f"{asked.processes} processes of one thread")
+    print(
+        f"{platform.processor() or platform.machine()}, torch {torch.__version__}, "
+        f"{asked.processes} processes of one thread"
+    )
     started, found = time.perf_counter(), list[Outcome]()
     how = asked.simulations, asked.seed, asked.processes, asked.mode == "compiled"
     try:
@@ -252,21 +254,27 @@ def report(found: list[Outcome], seed: int) -> bool:
     """Print a table and whether the draws are calibrated, which is returned."""
     ess, r_hat = (np.array([getattr(f, name) for f in found]) for name in ("ess", "r_hat"))
     diverged = sum(f.diverged for f in found)
-    print(f"effective size of f in {KEPT * THIN} draws: median {np.median(ess):.0f}, "
-          f"tenth {np.quantile(ess, 0.1):.0f}; R-hat above 1.05: {(r_hat > 1.05).sum()}; "
-          f"divergences: {diverged}, in {sum(f.diverged > 0 for f in found)} simulations")
+    print(
+        f"effective size of f in {KEPT * THIN} draws: median {np.median(ess):.0f}, "
+        f"tenth {np.quantile(ess, 0.1):.0f}; R-hat above 1.05: {(r_hat > 1.05).sum()}; "
+        f"divergences: {diverged}, in {sum(f.diverged > 0 for f in found)} simulations"
+    )
     rng = np.random.default_rng([seed, 2**31])
     true, draws = np.stack([f.true for f in found]), np.stack([f.draws for f in found])
     tests = {
         name: uniformity(positions(true[:, q], draws[:, :, q], rng))
         for q, name in enumerate(QUANTITIES)
     }
-    print(f"{'quantity':<22}{'z of mean':>10}{'z of variance':>15}{'p of chi2':>11}{'smallest':>10}")
+    print(
+        f"{'quantity':<22}{'z of mean':>10}{'z of variance':>15}{'p of chi2':>11}{'smallest':>10}"
+    )
     for name, t in tests.items():
         print(f"{name:<22}{t.mean:>10.2f}{t.variance:>15.2f}{t.p_bins:>11.3f}{t.smallest:>10.4f}")
     good = calibrated(tests)
-    print(f"{len(found)} simulations, {3 * len(tests)} tests at 0.001 together: "
-          f"{'calibrated' if good else 'NOT calibrated'}")
+    print(
+        f"{len(found)} simulations, {3 * len(tests)} tests at 0.001 together: "
+        f"{'calibrated' if good else 'NOT calibrated'}"
+    )
     return good
 
 
