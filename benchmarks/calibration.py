@@ -19,7 +19,7 @@ import os
 import platform
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import arviz
 import numpy as np
@@ -37,7 +37,7 @@ from pyromoe.models.data import from_table
 from pyromoe.models.spec_file import parse_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from pyromoe.models.trace import Weights
 
     FloatArray = NDArray[np.float64]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 N, K = 15, 2
 EXPERTS, GATE, SCALES = 1.0, 0.7, 0.3
@@ -105,6 +108,15 @@ def simulate(rng: np.random.Generator) -> Truth:
     return Truth(w, z, x, loc + scale * rng.normal(size=N))
 
 
+def means(w: Mapping[str, FloatArray]) -> FloatArray:
+    """Return E[y | x, w] at `AT`, (3,)."""
+    slope, intercept = (w[f"experts.{name}_0"][:, 0, 0] for name in ("weight", "bias"))
+    logits = AT[:, None] * w["gate.weight_0"][0] + w["gate.bias_0"][0]  # (3, K)
+    share = np.exp(logits - logits.max(1, keepdims=True))
+    total: FloatArray = (share * (AT[:, None] * slope + intercept)).sum(1) / share.sum(1)
+    return total
+
+
 class Machine:
     """The posterior of any data of the same size, captured once.
 
@@ -159,16 +171,12 @@ class Machine:
         gate = joint.log_prior.exp().numpy()
         if z is None:
             z = (each + rng.gumbel(size=each.shape)).argmax(1)
-        slope, intercept = (w[f"experts.{n}"].numpy()[:, 0, 0] for n in ("weight_0", "bias_0"))
-        logits = AT[:, None] * w["gate.weight_0"][0].numpy() + w["gate.bias_0"][0].numpy()
-        share = np.exp(logits - logits.max(1, keepdims=True))
-        mean = (share * (AT[:, None] * slope + intercept)).sum(1) / share.sum(1)
         return np.array(
             [
                 np.logaddexp.reduce(each, 1).sum(),
                 float(self.with_slope(v)[0]),
                 each[np.arange(N), z].sum(),
-                *mean,
+                *means({name: value.numpy() for name, value in w.items()}),
                 gate.mean(0).max(),
                 float(w["likelihood.log_scale"]),
                 float(z[0] == z[1]),
@@ -215,13 +223,19 @@ def run(task: tuple[int, int, bool]) -> Outcome:
 
 
 def outcomes(simulations: int, seed: int, processes: int, compile: bool) -> Iterator[Outcome]:
-    tasks = [(seed, number, compile) for number in range(simulations)]
+    yield from side_by_side(run, [(seed, n, compile) for n in range(simulations)], processes)
+
+
+def side_by_side(
+    function: Callable[[Task], Result], tasks: Sequence[Task], processes: int
+) -> Iterator[Result]:
+    """Yield what a function makes of each task, in order, by processes of one thread."""
     if processes == 1:
-        yield from map(run, tasks)
+        yield from map(function, tasks)
         return
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap(run, tasks)
+        yield from pool.imap(function, tasks)
 
 
 def main(given: list[str] | None = None) -> bool:
