@@ -76,9 +76,7 @@ def run(task: Task) -> Found:
     return Found(positions(true, draws.T, rng).tolist(), k)
 
 
-def of_guide(
-    task: Task, truth: Truth
-) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float64]], float]:
+def of_guide(task: Task, truth: Truth) -> tuple[NDArray[np.float64], float]:
     """Return the quantities at draws of a fitted guide, (S, 4), and Pareto's k."""
     steps = STEPS["mode" if task.guide == "laplace" else "adam"].replace("EPOCHS", str(EPOCHS))
     text = SPEC[: SPEC.index("guide:")] + f"guide: {{weights: {task.guide}}}\nfit: {steps}\n"

@@ -69,7 +69,8 @@ def draw(with_slope: Slope, weights: DrawnGuide, spec: Spec, report: Report) -> 
     chains, number, _ = weights.kept.shape
     with pyro.validation_enabled(False):
         report(0.0, "NUTS, making its graph")
-        fast, ran = _fast(with_slope, mode, spec.fit.mode, chains * (spec.guide.warmup + number))
+        transitions = chains * (spec.guide.warmup + number)
+        fast, ran = evaluated(with_slope, mode, spec.fit.mode, transitions)
         diverged, levels = 0, []
         for chain in range(chains):
 
@@ -86,10 +87,16 @@ def draw(with_slope: Slope, weights: DrawnGuide, spec: Spec, report: Report) -> 
     return {"nuts": {"divergences": diverged, **_convergence(np.array(levels)), "mode": ran}}
 
 
-def _fast(with_slope: Slope, at: Tensor, mode: str, transitions: int) -> tuple[Slope, str]:
-    """Return the same function as a graph, and what became of it: see `fit.mode`.
+def evaluated(with_slope: Slope, at: Tensor, mode: str, transitions: int) -> tuple[Slope, str]:
+    """Return the same function as `fit.mode` asks, and what became of it.
 
     Auto does not measure, so that the same spec gives the same draws every time.
+
+    Args:
+        with_slope: f and its gradient.
+        at: a point, (P,).
+        mode: as in a spec.
+        transitions: how many are to be made.
     """
     if mode == "eager":
         return with_slope, mode

@@ -11,12 +11,13 @@ import pyro
 import pytest
 import torch
 from scipy import stats  # type: ignore[import-untyped]  # no stubs
-from test_benchmarks import benchmark
+from test_benchmarks import FOLDER, benchmark
 
 from pyromoe.guides import LaplaceGuide, Seeded
 from pyromoe.inference import fit, graph
 from pyromoe.inference.build import build
 from pyromoe.inference.calibration import calibrated, positions, uniformity
+from pyromoe.inference.nuts import evaluated
 from pyromoe.inference.weights import LogPosterior, curve
 from pyromoe.models import parse_spec
 from pyromoe.models.data import from_table
@@ -227,3 +228,65 @@ def test_the_benchmark_runs(
     end = "calibrated" if found else "NOT calibrated"
     assert lines[-1] == f"3 simulations, 30 tests at 0.001 together: {end}"
     assert [line for line in lines if line.startswith("residual scale")]
+
+
+def test_the_coverage_of_guides_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    module = benchmark("coverage", monkeypatch)
+    for name, value in {"EPOCHS": 3, "DRAWS": 20}.items():
+        monkeypatch.setattr(module, name, value)
+    shown = module.main("--simulations 2 --processes 1 --guides low_rank".split())
+    assert [*shown] == ["low_rank"]
+    assert all(0 <= a <= b <= 1 for c in shown.values() for a, b in (c[:2], c[2:]))
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+# How f is evaluated
+
+
+@pytest.mark.parametrize(
+    ("mode", "transitions", "expected"),
+    [
+        ("auto", 999, "captured"),
+        ("auto", 1000, "compiled"),
+        ("compiled", 1, "compiled"),
+        ("eager", 1000, "eager"),
+    ],
+)
+def test_long_runs_are_compiled(
+    mode: str, transitions: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posterior = posterior_of(spec_of("nuts", LEARNED), table())
+    monkeypatch.setattr(graph, "compiled", lambda captured, given: captured)
+    v = torch.tensor([0.3, -0.2, 0.1])
+    with pyro.validation_enabled(False):
+        run, ran = evaluated(posterior.with_slope, v, mode, transitions)
+    assert ran == expected
+    for one, other in zip(run(v), posterior.with_slope(v), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_without_a_compiler_graphs_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise OSError("no compiler here")
+
+    monkeypatch.setattr(graph, "compiled", refuse)
+    posterior = posterior_of(spec_of("nuts", LEARNED), table())
+    with pyro.validation_enabled(False):
+        _, ran = evaluated(posterior.with_slope, torch.zeros(3), "compiled", 1)
+    assert ran == "captured"
+
+
+@pytest.mark.compiler
+def test_a_compiled_graph_is_given_its_constants() -> None:
+    """Rows and priors are constants, and some of them expanded; the numbers are the same."""
+    posterior = posterior_of(spec_of("nuts", LEARNED), table())
+    v = torch.tensor([0.3, -0.2, 0.1])
+    with pyro.validation_enabled(False):
+        run, ran = evaluated(posterior.with_slope, v, "compiled", 1)
+    assert ran == "compiled"
+    for at in (v, v + 0.5):
+        for one, other in zip(run(at), posterior.with_slope(at), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
