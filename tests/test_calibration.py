@@ -117,7 +117,7 @@ def test_the_log_posterior_is_scipys() -> None:
     hierarchical = f"experts: {{kind: hierarchical, scale: {SCALE}}}"
     posterior = posterior_of(spec_of("nuts", hierarchical), rows)
     v = torch.randn(4, generator=torch.Generator().manual_seed(0))
-    u, log_spread = {}, {}
+    u, log_spread = dict[str, float](), dict[str, float]()
     for name, value in zip(posterior.weights.names, v.tolist(), strict=True):
         of, _, end = name.removeprefix("experts.").partition("_0")
         (log_spread if end else u)[of] = value
