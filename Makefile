@@ -30,7 +30,7 @@ notebooks: $(STAMP)  ## write the notebooks anew from their Python halves
 catalogue: $(STAMP)  ## write docs/catalogue.md from the table of treatments
 	$(BIN)/python docs/catalogue.py
 
-bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; half an hour
+bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; an hour and a half
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	-$(BIN)/python benchmarks/step_times
 	-$(BIN)/python benchmarks/dispatch.py
@@ -41,6 +41,8 @@ bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; hal
 	-$(BIN)/python benchmarks/gradient_error_at_cost.py
 	-$(BIN)/python benchmarks/time_to_likelihood.py
 	-$(BIN)/python benchmarks/time_to_flexmix.py
+	-$(BIN)/python benchmarks/calibration.py
+	-$(BIN)/python benchmarks/coverage.py
 
 clean:
 	rm -rf .venv build dist runs .mypy_cache .pytest_cache .ruff_cache

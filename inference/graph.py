@@ -70,6 +70,8 @@ def _compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Function:
     from torch.fx.experimental.proxy_tensor import make_fx
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+    graph, constants = _lifted(graph)
+    arguments = [*arguments, *constants]
     pure = torch.func.functionalize(graph, remove="mutations")
     traced = make_fx(pure, decomposition_table=select_decomp_table(), tracing_mode="fake")
     copies = [a.detach().clone() for a in arguments]
@@ -83,10 +85,29 @@ def _compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Function:
         code(list(copies))  # what fails, fails here
 
     def run(*given: Tensor) -> list[Tensor]:
-        found: list[Tensor] = code(list(given))
+        found: list[Tensor] = code([*given, *constants])
         return found
 
     return run
+
+
+def _lifted(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
+    """Return a graph that is given its constants after its arguments, and the constants.
+
+    Inductor takes no tensor that it is not given, those of a prior for instance.
+    """
+    lifted = torch.fx.Graph()
+    lifted.output(lifted.graph_copy(graph.graph, {}))
+    last = [n for n in lifted.nodes if n.op == "placeholder"][-1]
+    constants = []
+    for node in lifted.find_nodes(op="get_attr"):
+        # A copy: what was expanded has strides that the code would not expect.
+        constants.append(graph.get_buffer(str(node.target)).clone())
+        with lifted.inserting_after(last):
+            last = lifted.placeholder(f"{node.name}_given")
+        node.replace_all_uses_with(last)
+        lifted.erase_node(node)
+    return torch.fx.GraphModule(graph, lifted), constants
 
 
 def fingerprint(graph: GraphModule, arguments: Sequence[Tensor]) -> str:

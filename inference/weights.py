@@ -10,14 +10,11 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyro
 import torch
-from pyro.infer import MCMC, NUTS
 
 from pyromoe.guides import DrawnGuide, LaplaceGuide, Seeded
-from pyromoe.inference import graph as graphs
 from pyromoe.inference.loop import NumericalError
+from pyromoe.inference.nuts import draw, quiet_arviz
 from pyromoe.inference.probabilities import log_jacobian, to_tensors
 from pyromoe.inference.standard_errors import jacobian
 from pyromoe.models import log_joint
@@ -25,7 +22,6 @@ from pyromoe.models import log_joint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from pyromoe.guides import WeightedGuide
@@ -34,10 +30,10 @@ if TYPE_CHECKING:
 
     Report = Callable[[float, str], None]
 
+LARGEST = 1e8
+"""No weight of a usable posterior is larger."""
 DRAWS = 200
 """Draws from which the ELBO and Pareto's k are estimated."""
-DEPTH = 8
-"""A path of NUTS doubles at most so often."""
 
 
 class LogPosterior:
@@ -90,7 +86,7 @@ def pareto_k(ratios: Tensor) -> float:
 
     Vehtari et al. (2024); Yao et al. (2018).
     """
-    _, k = _arviz().psislw(ratios.numpy())
+    _, k = quiet_arviz().psislw(ratios.numpy())
     return float(k)
 
 
@@ -104,7 +100,7 @@ def leave_one_out(tree: Any) -> dict[str, float]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the count says it
-        found = _arviz().loo(tree, pointwise=True)
+        found = quiet_arviz().loo(tree, pointwise=True)
     far = int((found.pareto_k > 0.7).sum())
     return {"elpd_loo": float(found.elpd_loo), "loo_se": float(found.se), "loo_far": far}
 
@@ -122,14 +118,14 @@ def complete(
         report: called with the share that is done and what is being done.
 
     Raises:
-        NumericalError: where a Laplace guide is not at a maximum.
+        NumericalError: where a Laplace guide is not at a maximum, or has no width to speak of.
     """
     weights = guide.weights
     if not weights.spread:
         return {}
     posterior = LogPosterior(model, guide, data, spec)
     if isinstance(weights, DrawnGuide):
-        return draw(posterior, weights, spec, report)
+        return draw(posterior.with_slope, weights, spec, report)
     if isinstance(weights, LaplaceGuide):
         curve(posterior, weights)
     ratios = log_ratios(posterior, DRAWS, spec.seed)
@@ -140,7 +136,8 @@ def curve(posterior: LogPosterior, weights: LaplaceGuide) -> None:
     """Put the inverse of the curvature at the mode into a Laplace guide.
 
     Raises:
-        NumericalError: where f is not curved downwards in every direction.
+        NumericalError: where f is not curved downwards in every direction, or so little that draws
+            have no end: where a scale of a prior is 0, nothing depends on its logarithm.
     """
 
     def slope(v: Tensor) -> Tensor:
@@ -153,94 +150,8 @@ def curve(posterior: LogPosterior, weights: LaplaceGuide) -> None:
         what = "guide.weights laplace: the weights are not at a maximum of the posterior"
         raise NumericalError(f"{what}; set fit.optimiser: lbfgs, or choose mean_field")
     weights.root.copy_(directions / size.sqrt())
-
-
-class _Potential(torch.autograd.Function):
-    """-f with the gradient that a graph has found beside it."""
-
-    @staticmethod
-    def forward(context: Any, v: Tensor, with_slope: Any) -> Tensor:
-        value, slope = with_slope(v)
-        context.save_for_backward(slope)
-        return -torch.as_tensor(value)
-
-    @staticmethod
-    def backward(context: Any, *given: Tensor) -> tuple[Tensor, None]:
-        (slope,) = context.saved_tensors
-        return -given[0] * slope, None
-
-
-def draw(
-    posterior: LogPosterior, weights: DrawnGuide, spec: Spec, report: Report
-) -> dict[str, Any]:
-    """Draw the weights by NUTS, z summed out, all chains from the mode; put them into the guide.
-
-    Returns:
-        How many transitions diverged, and R-hat and effective sample size of f.
-    """
-    mode = weights.vector()
-    with pyro.validation_enabled(False):
-        graph: Callable[..., list[Tensor]] = graphs.capture(posterior.with_slope, [mode])
-
-        def fast(v: Tensor) -> list[Tensor]:
-            with torch.no_grad():
-                return graph(v)
-
-        chains, number, _ = weights.kept.shape
-        diverged, levels = 0, []
-        for chain in range(chains):
-
-            def tell(kernel: Any, samples: Any, stage: str, i: int, chain: int = chain) -> None:
-                size = spec.guide.warmup if "arm" in stage else number
-                share = (i + 1) / size / 2 + (0.0 if "arm" in stage else 0.5)
-                text = f"NUTS, chain {chain + 1} of {chains}, {stage.lower()}"
-                report(min(1.0, (chain + share) / chains), text)
-
-            kept, bad = _chain(fast, mode, spec, (chain, number), tell)
-            weights.kept[chain].copy_(kept)
-            diverged += bad
-            levels.append([float(fast(v)[0]) for v in kept])
-    return {"nuts": {"divergences": diverged, **_convergence(np.array(levels))}}
-
-
-def _chain(
-    with_slope: Callable[[Tensor], list[Tensor]],
-    mode: Tensor,
-    spec: Spec,
-    chain: tuple[int, int],
-    tell: Callable[..., None],
-) -> tuple[Tensor, int]:
-    """Return the draws of one chain, (S, P), and how many transitions diverged."""
-    number, size = chain
-    with torch.random.fork_rng(devices=[]):
-        pyro.set_rng_seed((spec.seed * 1009 + number) % 2**32)
-        start = {"v": mode + 0.1 * torch.randn_like(mode)}
-        potential: Any = _Potential.apply
-        kernel = NUTS(
-            potential_fn=lambda at: potential(at["v"], with_slope),
-            max_tree_depth=DEPTH,
-        )
-        sampler = MCMC(
-            kernel,
-            num_samples=size,
-            warmup_steps=spec.guide.warmup,
-            initial_params=start,
-            hook_fn=tell,
-            disable_progbar=True,
-        )
-        sampler.run()
-        found = sampler.diagnostics().get("divergences", {})
-    return sampler.get_samples()["v"], sum(len(each) for each in found.values())
-
-
-def _convergence(levels: NDArray[np.float64]) -> dict[str, float]:
-    """Return R-hat and effective sample size of a quantity, (C, S), that has no labels."""
-    arviz = _arviz()
-    return {"r_hat": float(arviz.rhat(levels)), "ess": float(arviz.ess(levels))}
-
-
-def _arviz() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # its own announcement, on import
-        import arviz
-    return arviz
+    v, _ = weights.draws(Seeded(0), DRAWS)
+    drawn = [t for one in v for t in weights.weights_at(one).values()]
+    if not all(bool((t.abs() < LARGEST).all()) for t in drawn):
+        what = "guide.weights laplace: the posterior is nearly flat in some direction"
+        raise NumericalError(f"{what}; choose mean_field or full_rank, or priors of kind normal")

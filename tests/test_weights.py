@@ -226,6 +226,17 @@ def test_every_treatment_goes_with_every_guide_and_a_graph_keeps_the_bits(
     assert found[0] == found[1]
 
 
+@pytest.mark.compiler
+def test_a_fit_with_priors_is_compiled() -> None:
+    settings = "restarts: 1, epochs: 3, batch_size: full, precision: float64, mode: "
+    eager, found = (
+        fit(spec_of("mean_field", fit=settings + mode), table()) for mode in ("eager", "compiled")
+    )
+    assert found.metrics["mode"] == "compiled"
+    for name, value in found.tensors().items():
+        torch.testing.assert_close(value, eager.tensors()[name], rtol=1e-9, atol=1e-12)
+
+
 def test_the_laplace_guide_is_exact_for_a_normal_posterior() -> None:
     """One linear expert with a known scale: the covariance is (X'X / sd^2 + I / s^2)^-1."""
     spec = spec_of(
