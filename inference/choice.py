@@ -43,6 +43,7 @@ def check_optimiser(file: SpecFile, spec: Spec) -> None:
         )
         raise file.error("fit.optimiser", what, remedy)
     _check_weights(file, spec)
+    _check_steps(file, spec)
     if optimiser in stochastic and kinds not in (None, "random", ["random"]):
         what = f"{optimiser} starts from the networks' random values alone"
         remedy = f"remove it, or set optimiser: {' or '.join(CONVERGED)}"
@@ -65,6 +66,27 @@ def _check_weights(file: SpecFile, spec: Spec) -> None:
     if kind == "nuts" and not _exact(spec):
         what = "nuts sums z out, and so knows no other treatment or objective"
         raise file.error("guide.weights", what, "set treatment: enumerate, objective: marginal")
+
+
+def _check_steps(file: SpecFile, spec: Spec) -> None:
+    """Refuse what only stochastic steps have a meaning for, where the end is a mode."""
+    named, by_optimiser = _of_steps(spec), spec.fit.optimiser in CONVERGED
+    if not named or not (by_optimiser or spec.guide.weights in AT_MODE):
+        return
+    field, (what, instead) = next(iter(named.items()))
+    whose = spec.fit.optimiser if by_optimiser else f"guide.weights: {spec.guide.weights}"
+    other = "fit.optimiser: adam" if by_optimiser else "guide.weights: point"
+    remedy = f"{instead}, or set {other}"
+    raise file.error(field, f"{whose} ends where the gradient vanishes, {what}", remedy)
+
+
+def _of_steps(spec: Spec) -> dict[str, tuple[str, str]]:
+    """Return the settings that keep steps from the mode: what is meant, and another way to it."""
+    named = dict[str, tuple[str, str]]()
+    if spec.fit.weight_decay and spec.fit.optimiser != "adamw":
+        prior = "set a smaller priors.experts.scale and priors.gate.scale instead"
+        named["fit.weight_decay"] = ("and knows no weight decay", prior)
+    return named
 
 
 def settle(spec: Spec, rows: int) -> Spec:
@@ -103,6 +125,7 @@ def _plain(spec: Spec, rows: int) -> bool:
     size = spec.fit.batch_size if "batch_size" in spec.fit.model_fields_set else SMALL
     return (
         _exact(spec)
+        and not _of_steps(spec)
         and spec.priors.experts.kind == "none"
         and spec.priors.gate.kind == "none"
         and spec.priors.scales.kind == "none"

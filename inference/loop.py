@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pyromoe.inference.evaluation import Evaluation
+from pyromoe.inference.optimisers import OPTIMISERS
 from pyromoe.inference.probabilities import CHUNK, log_jacobian, to_tensors
 from pyromoe.inference.step import Step
 from pyromoe.models import log_joint
@@ -66,7 +67,7 @@ class Loop:
         members = [(elbo, restart.model, restart.guide) for restart, elbo, _ in starts]
         self.take = Step(
             *members[0],
-            optimiser=settings.optimiser or "adam",
+            optimiser=OPTIMISERS[settings.optimiser or "adam"].decaying(settings.weight_decay),
             mode=settings.mode,
             divide_by=n,
             beside=members[1:],

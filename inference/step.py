@@ -24,7 +24,7 @@ from pyromoe.inference import graph as graphs
 from pyromoe.inference.auto import Auto
 from pyromoe.inference.call import Call, form, tensors_in
 from pyromoe.inference.members import Member, flat, to_state
-from pyromoe.inference.optimisers import OPTIMISERS
+from pyromoe.inference.optimisers import Optimiser, as_optimiser
 from pyromoe.inference.replay import replayed
 from pyromoe.models import InputError
 
@@ -53,7 +53,7 @@ class Step:
         elbo: the treatment and its noise; its state advances with every step.
         model: the model.
         guide: its guide.
-        optimiser: "adam", "adamw" or "sgd".
+        optimiser: "adam", "adamw" or "sgd", or one of `OPTIMISERS` with another weight decay.
         mode: see above; "auto" chooses by the work ahead. It may be changed between steps.
         divide_by: the loss is divided by this number, of data for instance.
         beside: more members (elbo, model, guide) of the same form, which take their steps at the
@@ -72,7 +72,7 @@ class Step:
         model: Program,
         guide: Program,
         *,
-        optimiser: str = "adam",
+        optimiser: str | Optimiser = "adam",
         mode: Mode = "captured",
         divide_by: float = 1.0,
         beside: Sequence[tuple[Treatment_ELBO, Program, Program]] = (),
@@ -80,7 +80,7 @@ class Step:
         self.members = [Member(elbo, model, guide), *(Member(*each) for each in beside)]
         self.mode, self.note = mode, ""
         self.auto = Auto("captured" if beside else "eager")
-        self.divide_by, self.optimiser = divide_by, OPTIMISERS[optimiser]
+        self.divide_by, self.optimiser = divide_by, as_optimiser(optimiser)
         self.values = flat(self.members)
         self.moments = [torch.zeros_like(self.values) for _ in range(self.optimiser.moments)]
         self.state: list[Tensor] | None = None

@@ -60,6 +60,8 @@ Stochastic = Literal["adam", "adamw", "sgd"]
 Optimiser = Literal["adam", "adamw", "sgd", "em", "lbfgs"]
 CONVERGED = ("em", "lbfgs")
 """The optimisers that end where the gradient vanishes."""
+DECAY = 0.01
+"""The weight decay of adamw where none is named, as in torch."""
 
 
 class Fit(Section):
@@ -87,6 +89,15 @@ class Fit(Section):
     schedule: Annotated[
         Literal["constant", "cosine"], Field(description="Course of the learning rate.")
     ] = "constant"
+    # The default depends on `optimiser`, so it cannot be a constant.
+    weight_decay: float = Field(
+        default_factory=lambda known: DECAY if known.get("optimiser") == "adamw" else 0.0,
+        ge=0,
+        le=1e6,
+        description="How fast parameters are pulled to 0: decoupled from the gradient for adamw, "
+        "times the parameters added to it for adam and sgd, as in torch. Left out: 0.01 for "
+        "adamw, 0 for the others.",
+    )
     batch_size: Annotated[
         Annotated[int, Field(ge=1, le=10**9), Tag("other")]
         | Annotated[Literal["full"], Tag("full")],

@@ -176,14 +176,15 @@ def test_a_step_is_what_a_users_own_loop_does(name: str, objective: str) -> None
 OF_TORCH = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
-@pytest.mark.parametrize("name", list(OPTIMISERS))
-def test_the_optimisers_are_torchs(name: str) -> None:
+def courses(name: str, decay: float | None, of_torch: float | None) -> tuple[Tensor, Tensor]:
+    """Where 20 steps of an optimiser lead, and of torch's; a decay of None is the default."""
     generator = torch.Generator().manual_seed(0)
     ours = torch.randn(10, generator=generator)
     theirs = ours.clone().requires_grad_()
-    ours_is = OPTIMISERS[name]
+    ours_is = OPTIMISERS[name] if decay is None else OPTIMISERS[name].decaying(decay)
     moments = [torch.zeros_like(ours) for _ in range(ours_is.moments)]
-    optimiser = OF_TORCH[name]([theirs], lr=0.1)
+    options = {} if of_torch is None else {"weight_decay": of_torch}
+    optimiser = OF_TORCH[name]([theirs], lr=0.1, **options)
     for i in range(20):
         gradient = torch.randn(10, generator=generator)
         rate = 0.1 / (i + 1)
@@ -192,7 +193,22 @@ def test_the_optimisers_are_torchs(name: str) -> None:
         theirs.grad = gradient
         optimiser.param_groups[0]["lr"] = rate
         optimiser.step()
-    torch.testing.assert_close(ours, theirs.detach(), rtol=0, atol=1e-12)
+    return ours, theirs.detach()
+
+
+@pytest.mark.parametrize("name", list(OPTIMISERS))
+def test_the_optimisers_are_torchs(name: str) -> None:
+    ours, theirs = courses(name, None, None)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", list(OPTIMISERS))
+@pytest.mark.parametrize("decay", [0.0, 0.01, 0.7])
+def test_weight_decay_is_torchs(name: str, decay: float) -> None:
+    ours, theirs = courses(name, decay, decay)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    ours, theirs = courses(name, decay, decay + 1e-6)  # it would be noticed
+    assert (ours - theirs).abs().max() > 1e-8
 
 
 # Recording and replaying
