@@ -86,6 +86,8 @@ def _of_steps(spec: Spec) -> dict[str, tuple[str, str]]:
     if spec.fit.weight_decay and spec.fit.optimiser != "adamw":
         prior = "set a smaller priors.experts.scale and priors.gate.scale instead"
         named["fit.weight_decay"] = ("and knows no weight decay", prior)
+    if spec.fit.early_stopping is not None:
+        named["fit.early_stopping"] = ("not before", "remove it")
     return named
 
 

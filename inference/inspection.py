@@ -57,6 +57,10 @@ def metric_lines(metrics: dict[str, Any]) -> Iterator[str]:
         if n:
             each = f"{total / n:.4f} nats a row"
             yield f"log p(y|x) of the {n} {label} rows: {total:.2f} nats, {each}"
+    if kept := metrics.get("early_stopping"):
+        each = f"{kept['log_likelihood'] / kept['n']:.4f} nats a row, best after epoch"
+        ended = f"stopped after {kept['stopped_at']}" if kept["stopped_at"] else "not stopped"
+        yield f"log p(y|x) of {kept['n']} rows kept back: {each} {kept['epoch']}, {ended}"
     for name in ("accuracy", "rmse"):
         if name in metrics:
             yield f"{name} of the {metrics['measured_on']} rows: {metrics[name]:.4g}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from pyromoe.inference.early_stopping import EarlyStopping
 from pyromoe.inference.evaluation import Evaluation
 from pyromoe.inference.optimisers import OPTIMISERS
 from pyromoe.inference.probabilities import CHUNK, log_jacobian, to_tensors
@@ -73,6 +74,8 @@ class Loop:
             beside=members[1:],
         )
         self.evaluation = Evaluation(self.take.members)
+        watches = data.kept is not None and settings.early_stopping is not None
+        self.watch = EarlyStopping(plan, data, self.restarts, self.take) if watches else None
         self.rate, self.options = settings.learning_rate, dict[str, float]()
         self.started = time.perf_counter()
 
@@ -83,18 +86,27 @@ class Loop:
         return min(1.0, self._elapsed() / (self.budget.amount * len(self.restarts)))
 
     def run(self) -> None:
-        """Take steps until the budget is used up or no restart is left."""
+        """Take steps until the budget is used up or no restart is left that goes on."""
         epoch, written = 0, -1.0
-        while self.done() < 1 and self._left():
+        while self.done() < 1 and self._going():
             losses = []
             for x, y in self.batches():
                 losses.append(self.step(x, y))
-                if self.done() >= 1 or not self._left():
+                if self.done() >= 1 or not self._going():
                     break
             epoch += 1
-            exact = self.done() >= written + 1 / CHECKPOINTS or self.done() >= 1
+            if self.watch is not None:
+                self.watch.check(epoch)
+            ended = self.done() >= 1 or not self._going()
+            exact = ended or self.done() >= written + 1 / CHECKPOINTS
             written = self.done() if exact else written
             self.write(epoch, np.mean(losses, 0).tolist(), exact)
+        if self.watch is not None:
+            self.watch.restore()
+            for restart, total in zip(self.restarts, self._log_likelihoods(), strict=True):
+                restart.log_likelihood = total
+                if not math.isfinite(total) and not restart.failure:
+                    restart.failure = f"log p(y | x) is {total} after epoch {restart.best_epoch}"
         self.take.hand_over()
         for restart in self._left():
             restart.mode = self.take.ran
@@ -118,9 +130,9 @@ class Loop:
         )
         values: list[float] = losses.reshape(-1).tolist()
         for restart, value in zip(self.restarts, values, strict=True):
-            if not math.isfinite(value) and not restart.failure:
+            if not math.isfinite(value) and restart.going:
                 restart.failure = f"the loss is {value} at step {self.take.taken}"
-            restart.steps += not restart.failure
+            restart.steps += restart.going
         return values
 
     def write(self, epoch: int, losses: Sequence[float], exact: bool) -> None:
@@ -128,15 +140,17 @@ class Loop:
         n, best = len(self.x), -math.inf
         totals = self._log_likelihoods() if exact else [None] * len(self.restarts)
         common = {"learning_rate": self.rate, **self.options, "seconds": self._elapsed()}
-        for restart, loss, total in zip(self.restarts, losses, totals, strict=True):
-            if restart.failure:
+        for r, (restart, loss, total) in enumerate(zip(self.restarts, losses, totals, strict=True)):
+            if restart.failure or restart.stopped_at not in (None, epoch):
                 continue
             value = None if total is None else total / n
             if value is not None and not math.isfinite(value):
                 restart.failure = f"log p(y | x) is {value} after step {restart.steps}"
                 continue
             row: dict[str, Any] = {"restart": restart.seed, "epoch": epoch, "step": restart.steps}
-            restart.history.append(row | {"loss": loss, "log_likelihood": value} | common)
+            row |= {"loss": loss, "log_likelihood": value}
+            row |= {} if self.watch is None else self.watch.row(r)
+            restart.history.append(row | common)
             restart.log_likelihood = total
             best = max(best, -math.inf if value is None else value)
         if exact and self._left():
@@ -169,6 +183,9 @@ class Loop:
 
     def _left(self) -> list[Restart]:
         return [restart for restart in self.restarts if not restart.failure]
+
+    def _going(self) -> list[Restart]:
+        return [restart for restart in self.restarts if restart.going]
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self.started

@@ -35,6 +35,9 @@ class Restart:
         gradient: the gradient's Euclidean norm at the end, nats a row; None where steps were
             stochastic.
         initialisation: where it started.
+        validation: the best log p(y | x) of the data kept back, nats a datum; None where none are.
+        best_epoch: when it was reached; the parameters are those of then.
+        stopped_at: the epoch after which no step was taken; None where the budget ended the fit.
     """
 
     seed: int
@@ -49,10 +52,23 @@ class Restart:
     mode: str = ""
     gradient: float | None = None
     initialisation: str = "random"
+    validation: float | None = None
+    best_epoch: int | None = None
+    stopped_at: int | None = None
+
+    @property
+    def going(self) -> bool:
+        """Whether it is still worth a step."""
+        return not self.failure and self.stopped_at is None
 
     @property
     def converged(self) -> bool:
-        """Whether the gradient has vanished, or the training log-likelihood stopped moving."""
+        """Whether the gradient has vanished, or the log-likelihood that is watched stopped moving.
+
+        With early stopping that is of the data kept back: whether it stopped before the budget.
+        """
+        if self.validation is not None:
+            return not self.failure and self.stopped_at is not None
         if self.gradient is not None:
             return not self.failure and self.gradient <= VANISHED
         late = [
@@ -70,4 +86,7 @@ class Restart:
         found |= {"converged": self.converged}
         if self.gradient is not None:
             found |= {"gradient": self.gradient, "initialisation": self.initialisation}
+        if self.validation is not None:
+            found |= {"validation_log_likelihood": self.validation}
+            found |= {"best_epoch": self.best_epoch, "stopped_at": self.stopped_at}
         return found | ({"failure": self.failure} if self.failure else {})

@@ -13,6 +13,7 @@ import torch
 
 import pyromoe
 from pyromoe.guides import Seeded
+from pyromoe.inference.early_stopping import what_stopped
 from pyromoe.inference.probabilities import (
     effective_experts,
     log_jacobian,
@@ -73,6 +74,7 @@ class Fit:
             "treatment": plan.treatment.name,
             "objective": plan.objective,
             "guide": plan.latent,
+            **what_stopped(best, data.kept),
             "steps": best.steps,
             "mode": best.mode,
             "seconds": sum(r.seconds for r in restarts),

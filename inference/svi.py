@@ -21,6 +21,7 @@ from pyromoe.inference.plan import make_plan
 from pyromoe.inference.restart import Restart
 from pyromoe.inference.result import Fit
 from pyromoe.inference.weights import LogPosterior, complete, log_ratios
+from pyromoe.models import InputError
 from pyromoe.models.data import from_table, load
 from pyromoe.models.fit_settings import CONVERGED
 from pyromoe.models.spec_file import SpecFile, read_spec
@@ -59,7 +60,8 @@ def fit(
         data: already encoded data, in place of both.
 
     Returns:
-        The restart with the highest log-likelihood plus log prior of the training rows.
+        The restart with the highest log-likelihood plus log prior of the training rows; with early
+        stopping that with the highest log-likelihood of the rows kept back.
 
     Raises:
         InputError: for a mistake in the spec or the data.
@@ -69,6 +71,9 @@ def fit(
     plan = make_plan(file)
     if data is None:
         data = load(file) if table is None else from_table(plan.spec, table)
+    if plan.spec.fit.early_stopping is not None and data.kept is None:
+        what, remedy = "no row of these data was kept back", "encode them with this spec"
+        raise InputError(what, file=data.source, field="fit.early_stopping", remedy=remedy)
     plan = dataclasses.replace(plan, spec=settle(plan.spec, len(data.train.rows)))
     if plan.spec.fit.optimiser in CONVERGED:
         with one_thread():
@@ -171,6 +176,8 @@ def _restarts(
     for restart in loop.restarts:
         if restart.failure:
             restart.log_likelihood = None
+        elif restart.validation is not None:
+            restart.score = restart.validation
         elif restart.log_likelihood is not None:
             restart.score = restart.log_likelihood + loop.log_prior(restart)
             if isinstance(restart.guide.weights, WeightGuide):

@@ -11,6 +11,7 @@ import numpy as np
 from pyromoe.models.columns import texts
 from pyromoe.models.errors import InputError
 from pyromoe.models.groups import NOTHING, gathered, rows_of_groups
+from pyromoe.models.kept_back import keep_back
 from pyromoe.models.learn import learn
 from pyromoe.models.missing import filled
 from pyromoe.models.roles import extras_of, predictors_of, responses_of
@@ -41,12 +42,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A table as numbers, split for fitting and testing; `test` may have no rows."""
+    """A table as numbers, split for fitting and testing; `test` may have no rows.
+
+    `kept` are those kept back from the training data to stop early, None where there are none:
+    they are not in `train`, and the encoding has not seen them.
+    """
 
     encoding: Encoding
     train: Part
     test: Part
     source: str
+    kept: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,8 @@ class Undivided:
     def divide(self, train: IntArray, test: IntArray) -> Data:
         """Encode some data for fitting and some for testing, places in `units`."""
         spec, units = self.spec, self.units
+        used, kept = keep_back(spec, self.rows, units[train], self.responses)
+        train, kept = train[used], train[kept]
         levels = [getattr(one, "levels", None) for one in spec.likelihoods]
         vector = [*spec.families] * (len(self.responses) if len(spec.families) == 1 else 1)
         encoding = learn(
@@ -134,8 +142,10 @@ class Undivided:
                 spec.data.missing.predictors == "indicate",
             ),
         )
-        train_part, test_part = parts_of(encoding, self.rows, [units[train], units[test]])
-        return Data(encoding, train_part, test_part, self.rows.source)
+        places = [units[each] for each in (train, test, kept)]
+        train_part, test_part, kept_part = parts_of(encoding, self.rows, places)
+        held = kept_part if len(kept) else None
+        return Data(encoding, train_part, test_part, self.rows.source, held)
 
 
 def units_of(rows: Rows, group: str | None, places: IntArray) -> IntArray:

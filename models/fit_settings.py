@@ -64,6 +64,19 @@ DECAY = 0.01
 """The weight decay of adamw where none is named, as in torch."""
 
 
+class EarlyStopping(Section):
+    """Training rows kept back, to stop where they are predicted best."""
+
+    share: Annotated[
+        float,
+        Field(gt=0, lt=1, description="The part of the training rows that no step sees."),
+    ] = 0.1
+    patience: Annotated[
+        int,
+        Field(ge=1, le=10**6, description="Epochs without a better value after which to stop."),
+    ] = 20
+
+
 class Fit(Section):
     """How the parameters are found."""
 
@@ -98,6 +111,14 @@ class Fit(Section):
         "times the parameters added to it for adam and sgd, as in torch. Left out: 0.01 for "
         "adamw, 0 for the others.",
     )
+    early_stopping: Annotated[
+        EarlyStopping | None,
+        Field(
+            description="Keep training rows back, stop a restart when their log p(y | x) gets no "
+            "better, and return the parameters where it was best; {} for the defaults. Left out: "
+            "all rows are fitted to, for all epochs."
+        ),
+    ] = None
     batch_size: Annotated[
         Annotated[int, Field(ge=1, le=10**9), Tag("other")]
         | Annotated[Literal["full"], Tag("full")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
@@ -144,10 +145,16 @@ def _known_settings(location: tuple[int | str, ...]) -> list[str]:
     node: Any = Spec
     for part in location:
         if isinstance(node, type) and issubclass(node, BaseModel):
-            node = node.model_fields[str(part)].annotation
+            node = _there(node.model_fields[str(part)].annotation)
         else:
             node = _branches(node).get(part, node)
     return list(node.model_fields)
+
+
+def _there(node: Any) -> Any:
+    """Return the type of what may be left out where it is there: X for X | None."""
+    kinds = [kind for kind in get_args(node) if kind is not NoneType]
+    return kinds[0] if len(kinds) == 1 and NoneType in get_args(node) else node
 
 
 def _branches(node: Any) -> dict[object, type[BaseModel]]:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
 from pyromoe.inference.choice import settle
 from pyromoe.inference.plan import make_plan
+from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.svi import fit
 from pyromoe.models import InputError
+from pyromoe.models.data import from_table
 from pyromoe.models.spec_file import parse_spec
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from pyromoe.models.spec_file import SpecFile
 
 SPEC = """
-data: {file: none.csv, response: y, split: {test: 0}, DATA}
+data: {file: none.csv, response: RESPONSE, predictors: [x, w], split: {test: 0}, DATA}
 likelihood: {LIKELIHOOD}
 experts: {number: 2, EXPERTS}
 gate: {GATE}
@@ -29,7 +32,7 @@ MORE
 
 
 def spec(likelihood: str = "family: normal", **parts: str) -> SpecFile:
-    text = SPEC.replace("LIKELIHOOD", likelihood)
+    text = SPEC.replace("LIKELIHOOD", likelihood).replace("RESPONSE", parts.get("response", "y"))
     for name in ("DATA", "EXPERTS", "GATE", "FIT", "MORE"):
         text = text.replace(name, parts.get(name.lower(), ""))
     return parse_spec(text, "s.yaml")
@@ -41,7 +44,14 @@ def table(n: int = 90) -> dict[str, Any]:
     chance = np.random.default_rng(1)
     x, w = chance.normal(size=(2, n))
     y = np.where(chance.random(n) < 0.5, 1 + x, 1 - x) + 0.2 * chance.normal(size=n)
-    return {"x": x, "w": w, "y": y}
+    group = np.array([f"g{i // 3}" for i in range(n)])
+    return {
+        "x": x,
+        "w": w,
+        "y": y,
+        "sort": np.where(np.arange(n) % 5, "often", "seldom"),
+        "g": group,
+    }
 
 
 def values(result: Fit) -> dict[str, Any]:
@@ -70,6 +80,16 @@ def same(one: Fit, other: Fit) -> bool:
             "vanishes, and knows no weight decay; set a smaller priors.experts.scale and "
             "priors.gate.scale instead, or set guide.weights: point",
         ),
+        (
+            {"fit": "optimiser: em, early_stopping: {}"},
+            "s.yaml:6:22: fit.early_stopping: em ends where the gradient vanishes, not before; "
+            "remove it, or set fit.optimiser: adam",
+        ),
+        (
+            {"fit": "early_stopping: {}", "more": "guide: {weights: nuts}"},
+            "s.yaml:6:7: fit.early_stopping: guide.weights: nuts ends where the gradient vanishes, "
+            "not before; remove it, or set guide.weights: point",
+        ),
     ],
 )
 def test_what_only_steps_know_is_refused_at_a_mode(parts: dict[str, str], message: str) -> None:
@@ -83,7 +103,12 @@ PLAIN = "priors: {experts: {kind: none}, gate: {kind: none}}"
 
 @pytest.mark.parametrize(
     ("fit_", "optimiser"),
-    [("", "lbfgs"), ("weight_decay: 0.0", "lbfgs"), ("weight_decay: 0.1", "adam")],
+    [
+        ("", "lbfgs"),
+        ("weight_decay: 0.0", "lbfgs"),
+        ("weight_decay: 0.1", "adam"),
+        ("early_stopping: {}", "adam"),
+    ],
 )
 def test_what_only_steps_know_takes_adam(fit_: str, optimiser: str) -> None:
     file = spec(fit=f"precision: float64, {fit_}", more=PLAIN)
@@ -120,3 +145,166 @@ def test_weight_decay_pulls_parameters_to_0() -> None:
     adam = fit(spec(fit=f"{SHORT}, optimiser: adam"), table())
     assert same(none, adam)
     assert not same(little, adam)
+
+
+# Early stopping: which rows
+
+
+@pytest.mark.parametrize(
+    ("parts", "number"), [({}, 18), ({"data": "group: g"}, 6), ({"data": "weights: weight"}, 18)]
+)
+def test_rows_kept_back_are_apart(parts: dict[str, str], number: int) -> None:
+    columns = table() | ({"weight": table()["x"] ** 2} if "weights" in str(parts) else {})
+    file = spec(fit="early_stopping: {share: 0.2}", **parts)
+    data = from_table(file.spec, columns)
+    assert data.kept is not None
+    assert len(data.kept.rows) == number
+    places = [*data.train.rows.flatten(), *data.kept.rows.flatten()]
+    assert sorted(places) == [*range(90)]
+    if parts.get("data") == "group: g":  # groups stay whole
+        assert (data.kept.rows // 3 == data.kept.rows[:, :1] // 3).all()
+    other = from_table(file.spec.model_copy(update={"seed": 1}), columns)
+    assert other.kept is not None
+    assert set(other.kept.rows.flatten()) != set(data.kept.rows.flatten())
+    assert from_table(spec(**parts).spec, columns).kept is None
+
+
+def test_rows_kept_back_teach_the_encoding_nothing() -> None:
+    file = spec(fit="early_stopping: {share: 0.2}")
+    data = from_table(file.spec, table())
+    assert data.kept is not None
+    x = table()["x"].copy()
+    x[data.kept.rows] = 1e6
+    moved = from_table(file.spec, table() | {"x": x})
+    assert moved.encoding == data.encoding
+    assert (moved.train.x == data.train.x).all()
+    x[data.train.rows] = 1e6
+    assert from_table(file.spec, table() | {"x": x}).encoding != data.encoding
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_every_class_the_same_share_is_kept(seed: int) -> None:
+    stopping = "early_stopping: {share: 0.2}"
+    file = spec("family: bernoulli", response="sort", fit=stopping, more=f"seed: {seed}")
+    data = from_table(file.spec, table())
+    assert data.kept is not None
+    sort = table()["sort"][data.kept.rows]
+    assert abs((sort == "seldom").sum() - 0.2 * 18) <= 1
+    assert len(sort) == 18
+
+
+@pytest.mark.parametrize(
+    ("share", "n", "what"),
+    [
+        (0.1, 4, "0.1 of 4 training rows is none; set a larger share, or give more rows"),
+        (
+            0.9,
+            4,
+            "0.9 of 4 training rows is 4, and leaves 0; set a smaller share, or give more rows",
+        ),
+    ],
+)
+def test_a_share_that_is_nothing_or_all_is_refused(share: float, n: int, what: str) -> None:
+    with pytest.raises(InputError) as caught:
+        fit(spec(fit=f"early_stopping: {{share: {share}}}"), table(n))
+    assert str(caught.value) == f"table: fit.early_stopping.share: {what}"
+
+
+def test_data_encoded_without_rows_kept_back_are_refused() -> None:
+    data = from_table(spec().spec, table())
+    with pytest.raises(InputError, match="no row of these data was kept back; encode them with"):
+        fit(spec(fit="early_stopping: {}"), data=data)
+
+
+# Early stopping: where it stops
+
+LONG = "batch_size: 30, learning_rate: 0.05, precision: float64"
+FLEXIBLE = "kind: mlp, hidden: [16]"
+NO_PRIOR = "priors: {experts: {kind: none}, gate: {kind: none}}"
+
+
+def stopped(
+    mode: str = "auto", restarts: int = 1, epochs: int = 60, patience: int = 5, more: str = NO_PRIOR
+) -> Fit:
+    how = f"{LONG}, mode: {mode}, restarts: {restarts}, epochs: {epochs}"
+    how += f", early_stopping: {{share: 0.2, patience: {patience}}}"
+    return fit(spec(experts=FLEXIBLE, fit=how, more=more), table())
+
+
+def test_parameters_are_those_of_the_best_epoch_to_the_bit() -> None:
+    result = stopped()
+    found = result.metrics["early_stopping"]
+    best = found["epoch"]
+    assert found["stopped_at"] == best + 5 < 60
+    assert found["n"] == 18
+    again = stopped(epochs=best)
+    assert again.metrics["early_stopping"] == found | {"stopped_at": None}
+    assert same(result, again)
+    history = result.history
+    assert [row["epoch"] for row in history] == [*range(1, best + 6)]
+    values = [row["validation_log_likelihood"] for row in history]
+    assert max(values) == values[best - 1]
+    # Exactly log p(y | x), z summed out, of the rows kept back, on the original scale.
+    assert result.data is not None
+    assert result.data.kept is not None
+    each = result.log_likelihood(*to_tensors(result.data.kept, result.spec))
+    torch.testing.assert_close(float(each.mean()), values[best - 1], rtol=0, atol=1e-12)
+    assert found["log_likelihood"] == pytest.approx(18 * values[best - 1], abs=1e-10)
+    assert result.metrics["n"] == {"train": 72, "test": 0}
+    assert result.metrics["restarts"][0]["converged"]
+    assert not again.metrics["restarts"][0]["converged"]
+
+
+def test_rows_kept_back_and_watching_them_change_no_step() -> None:
+    """The fit is that of a table without those rows, for as many epochs."""
+    result = stopped()
+    assert result.data is not None
+    used = {name: column[result.data.train.rows] for name, column in table().items()}
+    best = result.metrics["early_stopping"]["epoch"]
+    how = f"{LONG}, restarts: 1, epochs: "
+    plain, longer = (
+        fit(spec(experts=FLEXIBLE, fit=f"{how}{n}", more=NO_PRIOR), used) for n in (best, best + 5)
+    )
+    assert same(plain, result)
+    assert not same(longer, result)  # where it stopped: the best parameters are put back
+    for row, other in zip(longer.history, result.history, strict=True):
+        assert row["loss"] == other["loss"]
+
+
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_eager_and_captured_steps_stop_alike(restarts: int) -> None:
+    eager, captured = (stopped(mode, restarts) for mode in ("eager", "captured"))
+    assert captured.metrics["mode"] == "captured"
+    if restarts == 1:
+        assert same(eager, captured)
+        assert eager.metrics["early_stopping"] == captured.metrics["early_stopping"]
+    ends = [[r["stopped_at"] for r in f.metrics["restarts"]] for f in (eager, captured)]
+    assert ends[0] == ends[1]
+    for name, value in values(eager).items():
+        np.testing.assert_allclose(values(captured)[name], value, rtol=1e-6, atol=1e-9)
+
+
+def test_restarts_beside_each_other_stop_by_themselves() -> None:
+    result = stopped(restarts=4)
+    found = result.metrics["restarts"]
+    assert len({r["stopped_at"] for r in found}) > 1
+    for r in found:
+        rows = [row for row in result.history if row["restart"] == r["seed"]]
+        assert [row["epoch"] for row in rows] == [*range(1, r["stopped_at"] + 1)]
+        assert r["stopped_at"] == r["best_epoch"] + 5
+        best = max(row["validation_log_likelihood"] for row in rows)
+        assert r["validation_log_likelihood"] == best
+        assert rows[-1]["step"] == 3 * r["stopped_at"]
+    best = max(found, key=lambda r: r["validation_log_likelihood"])
+    assert result.metrics["early_stopping"]["epoch"] == best["best_epoch"]
+    highest = max(found, key=lambda r: r["log_likelihood"])
+    assert result.metrics["log_likelihood"]["train"] == pytest.approx(best["log_likelihood"])
+    assert highest["seed"] != best["seed"]  # chosen by the rows kept back, not by those fitted
+
+
+def test_a_fit_without_it_is_what_it_was() -> None:
+    """Neither metrics nor history speak of it."""
+    plain = fit(spec(experts=FLEXIBLE, fit=f"{LONG}, restarts: 2, epochs: 5"), table())
+    assert "early_stopping" not in plain.metrics
+    assert "validation_log_likelihood" not in plain.history[0]
+    assert "best_epoch" not in plain.metrics["restarts"][0]
