@@ -56,6 +56,7 @@ def build(
         expert_hidden=experts.hidden,
         gate=partial(GATES[gate.form], **gate.options),
         activation=experts.activation,
+        expert_dropout=experts.dropout,
         expert_columns=encoding.indices(experts.predictors),
         gate_columns=() if constant else encoding.indices(gate.predictors),
         expert_shared=encoding.indices(experts.shared),

@@ -88,6 +88,9 @@ def _of_steps(spec: Spec) -> dict[str, tuple[str, str]]:
         named["fit.weight_decay"] = ("and knows no weight decay", prior)
     if spec.fit.early_stopping is not None:
         named["fit.early_stopping"] = ("not before", "remove it")
+    for part in ("experts", "gate"):
+        if getattr(getattr(spec, part), "dropout", 0.0):
+            named[f"{part}.dropout"] = ("and leaves no unit out", "remove it")
     return named
 
 

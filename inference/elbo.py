@@ -12,6 +12,7 @@ from pyro.infer.enum import get_importance_trace
 from pyromoe.guides import Seeded
 from pyromoe.inference.treatments import TREATMENTS, Treatment
 from pyromoe.models import InputError, log_joint
+from pyromoe.models.dropout import Masks, dropping
 from pyromoe.models.errors import did_you_mean, listed, quoted
 from pyromoe.models.joint import NotRelaxableError
 from pyromoe.models.trace import (
@@ -85,6 +86,10 @@ class Treatment_ELBO(ELBO):  # Pyro's own naming
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """Return minus the estimated objective, a scalar with a gradient; advances the state."""
+        with dropping(Masks(self._normal)):
+            return self._loss(model, guide, *args, **kwargs)
+
+    def _loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> torch.Tensor:
         trace, joint, logits, objective = self._arguments(model, guide, *args, **kwargs)
         if self.state is UNSET:
             self.state = self.treatment.init(self.config, joint, logits, self.noise)

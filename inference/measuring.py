@@ -163,7 +163,8 @@ class Lab:
             for name, tensor in here.items():
                 if name in values:  # a guide that the fit did not have stays where it starts
                     tensor.copy_(values[name])
-        return Parts(model, guide, self.x, self.y)
+        # In the lab nothing is left out: the exact gradients are those without dropout.
+        return Parts(model.eval(), guide, self.x, self.y)
 
     def elbo(self, treatment: Treatment[Any], config: object) -> Treatment_ELBO:
         """Return the loss of a treatment, with noise of its own."""

@@ -63,7 +63,9 @@ class NetworkGate(Network, _Gate):
     @property
     def options(self) -> dict[str, Any]:
         """The arguments of the gate beside its sizes."""
-        network = {"hidden": self.hidden, "activation": self.activation} if self.hidden else {}
+        network = self.model_dump(
+            include={"hidden", "activation", "dropout"} if self.hidden else set()
+        )
         return network if self.levels is None else network | {"levels": self.levels}
 
 

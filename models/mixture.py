@@ -52,6 +52,8 @@ class MixtureOfExperts(PyroModule):
         gate: makes the gate from the number of its predictors, K and the generator: a class of
             `pyromoe.models.gates`, its options given by `functools.partial`.
         activation: of the experts; see `pyromoe.models.networks.ACTIVATIONS`.
+        expert_dropout: with which probability a hidden unit is left out by a `Treatment_ELBO` while
+            the model is in training; see `pyromoe.models.dropout`.
         expert_columns: which of the D predictors the experts see; all where it is None.
         gate_columns: the same for the gate; an empty list makes a constant gate.
         expert_shared: those of the experts' columns whose coefficients all experts share.
@@ -75,6 +77,7 @@ class MixtureOfExperts(PyroModule):
         expert_hidden: Sequence[int] = (),
         gate: Callable[[int, int, torch.Generator | None], Gate] = Linear,
         activation: str = "relu",
+        expert_dropout: float = 0.0,
         expert_columns: Sequence[int] | None = None,
         gate_columns: Sequence[int] | None = None,
         expert_shared: Sequence[int] = (),
@@ -100,6 +103,7 @@ class MixtureOfExperts(PyroModule):
             generator,
             shared=len(expert_shared),
             shared_intercept=shared_intercept,
+            dropout=expert_dropout,
         )
         self.gate = gate(len(self.gate_columns), num_experts, generator)
         self.likelihood = likelihood

@@ -30,6 +30,15 @@ class Network(Section):
     activation: Annotated[
         Literal["relu", "tanh", "silu", "gelu"], Field(description="Nonlinearity of kind mlp.")
     ] = "relu"
+    dropout: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="Probability with which a hidden unit is left out in a step of adam, adamw "
+            "or sgd, for kind mlp only; nothing is left out when rows are predicted.",
+        ),
+    ] = 0.0
     predictors: Annotated[
         Columns, Field(description="The predictors it sees: all, or some of data.predictors.")
     ] = "all"
@@ -43,6 +52,15 @@ class Network(Section):
         if not hidden and kind == "mlp":
             raise problem("kind mlp needs a hidden layer", "write [32], or set kind: linear")
         return hidden
+
+    @field_validator("dropout")
+    @classmethod
+    def _check_dropout(cls, dropout: float, info: ValidationInfo) -> float:
+        kind = info.data.get("kind")
+        if dropout and kind not in ("mlp", None):
+            what = f"kind {kind} has no hidden units to leave out"
+            raise problem(what, "remove it, or set kind: mlp")
+        return dropout
 
 
 class Experts(Network):

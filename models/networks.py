@@ -17,6 +17,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyromoe.models.dispatch import Dispatch
+from pyromoe.models.dropout import masks_in_force
 from pyromoe.models.priors import PRIORS
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Networks(PyroModule):
         generator: where the first values are drawn from, torch's own where it is None.
         shared: the last so many inputs have the same coefficients in all networks, linear maps.
         shared_intercept: whether the intercept is the same in all.
+        dropout: the probability with which a hidden unit is left out in training; see
+            `pyromoe.models.dropout`.
     """
 
     def __init__(
@@ -56,8 +59,10 @@ class Networks(PyroModule):
         *,
         shared: int = 0,
         shared_intercept: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.dropout = dropout
         self.shared, self.number = shared, number
         self.own_intercepts, self.width = not shared_intercept, sizes[-2]
         self.depth = len(sizes) - 1
@@ -122,7 +127,10 @@ class Networks(PyroModule):
         h = x.expand(len(layers[0][0]), *x.shape)
         for i, (weight, bias) in enumerate(layers):
             h = _affine(h, weight, bias)
-            h = self.activation(h) if i < self.depth - 1 else h
+            if i < self.depth - 1:
+                h = self.activation(h)
+                mask = self._mask(i, h)
+                h = h if mask is None else h * mask
         return h
 
     def of_chosen(self, x: Tensor, z: Tensor, layers: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -137,8 +145,17 @@ class Networks(PyroModule):
         h = x[dispatch.order % len(x)]
         for i, (weight, bias) in enumerate(layers):
             h = dispatch.linear(h, weight, bias)
-            h = self.activation(h) if i < self.depth - 1 else h
+            if i < self.depth - 1:
+                h = self.activation(h)
+                mask = self._mask(i, h.new_empty(()).expand(len(weight), len(x), h.shape[-1]))
+                rows = dispatch.order % len(x)
+                h = h if mask is None else h * mask[z.flatten()[dispatch.order], rows]
         return dispatch.back(h).reshape(*z.shape, h.shape[-1])
+
+    def _mask(self, layer: int, like: Tensor) -> Tensor | None:
+        """Return what the hidden units of a layer are multiplied by, (K, N, H), if by anything."""
+        masks = masks_in_force() if self.dropout and self.training else None
+        return None if masks is None else masks.of(self, layer, like, self.dropout)
 
 
 def _affine(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
@@ -34,6 +35,12 @@ def _distinct(values: list[Any]) -> list[Any]:
 def word_or(word: str) -> Discriminator:
     """Choose the branch of `word | other`, so that a mistake is reported for one of them only."""
     return Discriminator(lambda value: word if isinstance(value, str) else "other")
+
+
+def without_none(annotation: Any) -> Any:
+    """Return the type of what may be left out where it is there: X for X | None."""
+    inner = get_args(annotation)
+    return inner[0] if len(inner) == 2 and inner[1] is NoneType else annotation
 
 
 Name = Annotated[str, Field(min_length=1, max_length=1000)]

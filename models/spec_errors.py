@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
 from pyromoe.models.errors import closest, did_you_mean, listed, one_line, quoted
 from pyromoe.models.marks import dotted, nearest
+from pyromoe.models.settings import without_none
 from pyromoe.models.spec import Spec
 
 if TYPE_CHECKING:
@@ -127,8 +127,7 @@ def _problem(detail: ErrorDetails, tree: object) -> _Problem:
 
 
 def _path(location: tuple[int | str, ...], tree: object, *, keep_last: bool) -> FieldPath:
-    # Pydantic puts the names of branches of unions between those of settings; only the latter
-    # are found in the tree.
+    """Return the settings alone: pydantic puts names of branches of unions between their names."""
     path: list[str | int] = []
     for part in location[:-1] if keep_last else location:
         if isinstance(tree, dict) and part in tree:
@@ -145,16 +144,10 @@ def _known_settings(location: tuple[int | str, ...]) -> list[str]:
     node: Any = Spec
     for part in location:
         if isinstance(node, type) and issubclass(node, BaseModel):
-            node = _there(node.model_fields[str(part)].annotation)
+            node = without_none(node.model_fields[str(part)].annotation)
         else:
             node = _branches(node).get(part, node)
     return list(node.model_fields)
-
-
-def _there(node: Any) -> Any:
-    """Return the type of what may be left out where it is there: X for X | None."""
-    kinds = [kind for kind in get_args(node) if kind is not NoneType]
-    return kinds[0] if len(kinds) == 1 and NoneType in get_args(node) else node
 
 
 def _branches(node: Any) -> dict[object, type[BaseModel]]:
@@ -201,7 +194,7 @@ def _words(text: str) -> list[str]:
 
 
 def _bounds(context: Mapping[str, Any]) -> dict[str, object]:
-    # Pydantic has made floats of all bounds of floats.
+    """Return bounds for a message: pydantic has made floats of all bounds of floats."""
     return {
         name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in context.items()
     }

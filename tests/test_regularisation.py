@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from problems import Replay, gradient, outcomes, problem, small, sum_of, warm_state
 
+from pyromoe.guides import Seeded
 from pyromoe.inference.choice import settle
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.svi import fit
+from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError
 from pyromoe.models.data import from_table
+from pyromoe.models.dropout import Masks, dropping
+from pyromoe.models.gates.mlp import Mlp
+from pyromoe.models.networks import Networks
 from pyromoe.models.spec_file import parse_spec
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pyromoe.inference.result import Fit
     from pyromoe.models.spec_file import SpecFile
 
@@ -89,6 +97,16 @@ def same(one: Fit, other: Fit) -> bool:
             {"fit": "early_stopping: {}", "more": "guide: {weights: nuts}"},
             "s.yaml:6:7: fit.early_stopping: guide.weights: nuts ends where the gradient vanishes, "
             "not before; remove it, or set guide.weights: point",
+        ),
+        (
+            {"experts": "kind: mlp, dropout: 0.1", "fit": "optimiser: lbfgs"},
+            "s.yaml:4:33: experts.dropout: lbfgs ends where the gradient vanishes, and leaves no "
+            "unit out; remove it, or set fit.optimiser: adam",
+        ),
+        (
+            {"gate": "kind: mlp, dropout: 0.1", "more": "guide: {weights: laplace}"},
+            "s.yaml:5:19: gate.dropout: guide.weights: laplace ends where the gradient vanishes, "
+            "and leaves no unit out; remove it, or set guide.weights: point",
         ),
     ],
 )
@@ -308,3 +326,160 @@ def test_a_fit_without_it_is_what_it_was() -> None:
     assert "early_stopping" not in plain.metrics
     assert "validation_log_likelihood" not in plain.history[0]
     assert "best_epoch" not in plain.metrics["restarts"][0]
+
+
+# Dropout
+
+DROP = "kind: mlp, hidden: [8, 4], dropout: 0.4"
+DROP_GATE = "kind: mlp, hidden: [6], dropout: 0.2"
+STEPS = f"{LONG}, epochs: 4, restarts: "
+
+
+def dropped(
+    mode: str = "eager", restarts: int = 1, treatment: str = "enumerate", **parts: str
+) -> Fit:
+    given = {"experts": DROP, "gate": DROP_GATE, "fit": f"{STEPS}{restarts}, mode: {mode}"}
+    return fit(spec(**given | {"more": f"treatment: {treatment}"} | parts), table())
+
+
+OF_EACH_KIND = [
+    "enumerate",
+    "jensen",
+    "leave_one_out",
+    "gumbel_softmax",
+    "rebar",
+    "reinforce_neural_baseline",
+    "vimco",
+    "switch",
+]
+
+
+@pytest.mark.parametrize("treatment", OF_EACH_KIND)
+def test_eager_and_captured_steps_leave_out_the_same_units(treatment: str) -> None:
+    eager, captured = (dropped(mode, treatment=treatment) for mode in ("eager", "captured"))
+    assert captured.metrics["mode"] == "captured"
+    assert same(eager, captured)
+    assert not same(eager, dropped(treatment=treatment, gate="kind: mlp, hidden: [6]"))
+    assert not same(eager, dropped(treatment=treatment, experts="kind: mlp, hidden: [8, 4]"))
+
+
+@pytest.mark.parametrize("treatment", ["enumerate", "leave_one_out"])
+def test_restarts_beside_each_other_leave_out_units_of_their_own(treatment: str) -> None:
+    eager, captured = (dropped(mode, 3, treatment) for mode in ("eager", "captured"))
+    for name, value in values(eager).items():
+        np.testing.assert_allclose(values(captured)[name], value, rtol=1e-9, atol=1e-12)
+    ends = [r["log_likelihood"] for r in captured.metrics["restarts"]]
+    assert len(set(ends)) == 3
+
+
+@pytest.mark.compiler
+def test_compiled_steps_leave_out_the_same_units() -> None:
+    """With priors, whose scales the graph holds itself."""
+    eager, compiled = (dropped(mode, 2) for mode in ("eager", "compiled"))
+    assert compiled.metrics["mode"] == "compiled"
+    for name, value in values(eager).items():
+        np.testing.assert_allclose(values(compiled)[name], value, rtol=1e-8, atol=1e-10)
+
+
+def test_dropout_is_reproducible_and_of_the_seed() -> None:
+    assert same(dropped(), dropped())
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one = dropped()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not same(one, dropped(more="seed: 1"))
+
+
+def test_nothing_is_left_out_of_what_is_measured_or_predicted() -> None:
+    """The fitted values in a model without dropout say the same of all rows, to the bit."""
+    result = dropped()
+    plain = fit(
+        spec(
+            experts="kind: mlp, hidden: [8, 4]",
+            gate="kind: mlp, hidden: [6]",
+            fit=f"{STEPS}1, mode: eager",
+        ),
+        table(),
+    )
+    for name, value in plain.tensors().items():
+        value.copy_(result.tensors()[name])
+    assert result.data is not None
+    x, y = to_tensors(result.data.train, result.spec)
+    assert torch.equal(result.log_likelihood(x, y), plain.log_likelihood(x, y))
+    assert (result.mean(x) == plain.mean(x)).all()
+    assert result.history[-1]["log_likelihood"] == pytest.approx(
+        float(result.log_likelihood(x, y).mean())
+    )
+
+
+def bank(dropout: float, hidden: int = 3) -> tuple[Networks, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return Networks(2, [1, hidden, 1], "tanh", generator, dropout=dropout), torch.randn(
+        5, 1, generator=generator
+    )
+
+
+def test_masks_are_bernoulli_and_divided_by_what_is_kept() -> None:
+    network, x = bank(0.3, 4000)
+    masks = Masks(lambda like: Seeded(0).normal(like, 1)[0])
+    with dropping(masks):
+        found = network(x)
+        assert torch.equal(network(x), found)  # the same in one step
+    (mask,) = masks.known.values()
+    assert mask.shape == (2, 5, 4000)
+    assert set(mask.flatten().tolist()) == {0.0, 1 / 0.7}
+    assert abs(float((mask > 0).double().mean()) - 0.7) < 5 * (0.21 / 40_000) ** 0.5
+    (w0, b0), (w1, b1) = network.layers()
+    h = torch.tanh(x @ w0 + b0)
+    torch.testing.assert_close(found, (h * mask) @ w1 + b1)
+    assert not torch.allclose(found, network(x))
+    with dropping(masks):
+        assert torch.equal(network.eval()(x), network(x))
+        assert torch.allclose(network(x), h @ w1 + b1)
+
+
+def test_chosen_networks_have_the_masks_of_all() -> None:
+    network, x = bank(0.5)
+    z = torch.tensor([[0, 1, 1, 0, 1], [1, 1, 0, 0, 0]])
+    with dropping(Masks(lambda like: Seeded(0).normal(like, 1)[0])):
+        chosen = network.of_chosen(x, z, network.layers())
+        every = network(x)
+    torch.testing.assert_close(chosen, every[z, torch.arange(5)])
+    assert not torch.allclose(chosen, network(x)[z, torch.arange(5)])
+
+
+class Fixed(Replay):
+    """Replayed draws of z, and the same normal numbers for every mask."""
+
+    def normal(self, logits: Tensor, num_samples: int) -> Tensor:
+        return Seeded(logits.numel()).normal(logits, num_samples)
+
+
+@pytest.mark.parametrize(
+    ("name", "objective", "exact"),
+    [
+        ("leave_one_out", "elbo", "enumerate"),
+        ("reinforce", "jensen", "jensen"),
+        ("sum_and_sample", "elbo", "enumerate"),
+    ],
+)
+def test_gradients_stay_unbiased_for_the_masks_of_a_step(
+    name: str, objective: str, exact: str
+) -> None:
+    p = problem()
+    generator = torch.Generator().manual_seed(0)
+    p.model.experts = Networks(3, [1, 4, 1], "tanh", generator, dropout=0.5)
+    p.model.gate = Mlp(1, 3, generator, hidden=[4], dropout=0.5)
+    treatment = TREATMENTS[name]
+    options = small(treatment)
+    state = warm_state(treatment, p, objective, Seeded(1), **options)
+
+    def run(noise: Replay) -> Tensor:
+        return gradient(treatment, p, objective, noise, state, **options)
+
+    expected = sum_of(probability * found for probability, found in outcomes(run, Fixed))
+    sure = gradient(TREATMENTS[exact], p, objective, Fixed())
+    torch.testing.assert_close(expected, sure, rtol=0, atol=1e-10)
+    p.model.eval()
+    without = gradient(TREATMENTS[exact], p, objective, Fixed())
+    assert (without - sure).abs().max() > 1e-3  # the masks matter

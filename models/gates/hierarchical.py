@@ -34,6 +34,7 @@ class Hierarchical(Gate):
         levels: how many branches the nodes of each level have, from the root.
         hidden: widths of the networks' hidden layers.
         activation: see `pyromoe.models.networks.ACTIVATIONS`.
+        dropout: see `pyromoe.models.dropout`.
 
     Raises:
         ValueError: for levels whose product is not K.
@@ -48,6 +49,7 @@ class Hierarchical(Gate):
         levels: Sequence[int],
         hidden: Sequence[int] = (),
         activation: str = "relu",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if math.prod(levels) != num_experts:
@@ -56,7 +58,8 @@ class Hierarchical(Gate):
         self.depth, nodes = len(levels), 1
         for i, branches in enumerate(levels):
             sizes = [inputs, *hidden, branches]
-            setattr(self, f"level_{i}", Networks(nodes, sizes, activation, generator))
+            bank = Networks(nodes, sizes, activation, generator, dropout=dropout)
+            setattr(self, f"level_{i}", bank)
             self.redundant += nodes * (sizes[-2] + 1)
             nodes *= branches
 

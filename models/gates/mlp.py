@@ -28,6 +28,7 @@ class Mlp(Networks, Gate):
         generator: where the first values are drawn from.
         hidden: widths of the hidden layers.
         activation: see `pyromoe.models.networks.ACTIVATIONS`.
+        dropout: see `pyromoe.models.dropout`.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class Mlp(Networks, Gate):
         *,
         hidden: Sequence[int] = (32,),
         activation: str = "relu",
+        dropout: float = 0.0,
     ) -> None:
-        super().__init__(1, [inputs, *hidden, num_experts], activation, generator)
+        sizes = [inputs, *hidden, num_experts]
+        super().__init__(1, sizes, activation, generator, dropout=dropout)
         self.redundant = [inputs, *hidden][-1] + 1  # what is added to all outputs cancels
 
     def forward(self, x: Tensor, layers: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
