@@ -110,3 +110,22 @@ def test_the_time_to_a_likelihood_is_finite_and_one_for_enumeration(
     ratios = module.main(beyond_reach)
     assert set(ratios.values()) == {math.inf}
     assert "not reached within" in capsys.readouterr().out
+
+
+def test_regularisation_is_measured_on_rows_that_no_fit_has_seen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = benchmark("regularisation", monkeypatch)
+    short = {"epochs": 2, "restarts": 1, "mode": "eager"}
+    tiny = module.Problem("wine", "categorical", {"number": 2}, short)
+    columns, response = module.columns_of(tiny)
+    rows = dict(module.variants_of(tiny))
+    assert not any("dropout" in name for name in rows)
+    found = module.held_out(tiny, columns, response, rows["early stopping"], 2)
+    assert found.shape == columns[response].shape
+    assert (found > 0).all()
+    monkeypatch.setitem(module.PROBLEMS, "tiny", tiny)
+    monkeypatch.setattr(sys, "argv", "x tiny --folds 2 --only decay".split())
+    module.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[3:]] == ["default", "adamw, decay 0.1"]
