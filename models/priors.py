@@ -4,7 +4,7 @@ r"""Priors of the weights of a bank of networks.
     laplace       w ~ Laplace(0, s)
     horseshoe     w = u t l c / sqrt(c^2 + t^2 l^2),   u ~ Normal(0, 1),   l ~ HalfCauchy(1),
                   t ~ HalfCauchy(0.1),   c = s
-    hierarchical  w_k = m + t u_k,   u_k ~ Normal(0, 1),   m ~ Normal(0, s^2),   t ~ HalfNormal(s)
+    hierarchical  w_k = m + t u_k,   u_k ~ Normal(0, 1),   m ~ Normal(0, s^2),   t ~ HalfNormal(s / 25)
 
 The last two are written with standardised weights u, so that neither a sampler nor a single value
 falls into the funnel of a small t (Betancourt and Girolami, 2015). The horseshoe is the regularised
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Kind = Literal["normal", "laplace", "horseshoe", "hierarchical"]
 GLOBAL = 0.1
 """The scale of the horseshoe's t."""
+POOLED = 0.04
+"""The scale of the hierarchical t among several networks, as a share of s."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def _hierarchical(module: PyroModule, name: str, value: Tensor, spread: float) -
     start, size = value.detach(), value.new_tensor(spread)
     found = {}
     if len(value) > 1:
+        size = POOLED * size
         mean, name_of_mean = torch.zeros_like(value[:1]), f"{name}_mean"
         prior = dist.Normal(torch.zeros_like(mean), spread)
         found[name_of_mean] = _site(module, name_of_mean, prior, mean)
