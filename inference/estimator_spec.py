@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from pyromoe.inference.choice import SMALL
+from pyromoe.inference.choice import AT_MODE, SMALL
 from pyromoe.models.errors import InputError, listed
 from pyromoe.models.responses import RESPONSES
 from pyromoe.models.spec import Spec
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyromoe.models.columns import FloatArray
 
 Settings = dict[str, object]
+FITTING = ("learning_rate", "batch_size", "epochs", "weight_decay", "restarts", "optimiser")
 RESPONSE, WEIGHT = "y", "weight"
 """The columns beside the features, with underscores after them where a feature has that name."""
 
@@ -57,20 +58,25 @@ def spec_of(
     data: Settings = {"response": column(RESPONSE, names), "split": {"test": 0.0}}
     if weighted:
         data["weights"] = column(WEIGHT, names)
-    fitting = {n: p[n] for n in ("learning_rate", "batch_size", "epochs", "restarts", "optimiser")}
-    exact = treatment.get("name") == "enumerate" and p["objective"] in (None, "marginal")
-    plain = "mlp" not in (experts.get("kind"), gate.get("kind")) and rows <= SMALL
+    fitting = {n: p[n] for n in FITTING if p[n] is not None}
+    if p["early_stopping"]:
+        fitting["early_stopping"] = {} if p["early_stopping"] is True else p["early_stopping"]
     if p["optimiser"] is None:
-        fitting["optimiser"] = "lbfgs" if exact and plain else "adam"
+        exact = treatment.get("name") == "enumerate" and p["objective"] in (None, "marginal")
+        plain = "mlp" not in (experts.get("kind"), gate.get("kind")) and rows <= SMALL
+        mode = p["weights"] in ("point", *AT_MODE)
+        stochastic = p["early_stopping"] or p["weight_decay"]
+        fitting["optimiser"] = "lbfgs" if exact and plain and mode and not stochastic else "adam"
     tree: Settings = {
         "data": data,
         "likelihood": _family(p["family"], classes, source),
         "experts": experts,
         "gate": gate,
         "priors": {
-            "experts": _prior(p["expert_prior_scale"]),
-            "gate": _prior(p["gate_prior_scale"]),
+            "experts": _prior(p["expert_prior"]),
+            "gate": _prior(p["gate_prior"]),
         },
+        "guide": {"weights": p["weights"]},
         "treatment": treatment,
         "objective": p["objective"],
         "fit": {**fitting, "precision": "float64"},
@@ -143,8 +149,10 @@ def _long(value: object, key: str, hidden: object = None) -> Settings:
     return {key: value, "hidden": hidden} if value == "mlp" else {key: value}
 
 
-def _prior(scale: object) -> Settings:
-    return {"kind": "none"} if scale is None else {"kind": "normal", "scale": scale}
+def _prior(prior: object) -> Settings:
+    if prior is None:
+        return {"kind": "none"}
+    return dict(prior) if isinstance(prior, Mapping) else {"kind": "normal", "scale": prior}
 
 
 def _family(family: object, classes: bool, source: str) -> Settings:

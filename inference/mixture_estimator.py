@@ -43,16 +43,22 @@ class MixtureEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         gate: "linear", "mlp" or another kind of gate, or a mapping as in `gate` of a spec.
         family: of the response given z, or a mapping as in `likelihood` of a spec; None for normal
             in a regressor, and categorical in a classifier.
-        expert_prior_scale: standard deviation of the normal prior of the experts' weights, for
-            standardised features; None for maximum likelihood.
-        gate_prior_scale: the same for the gate.
+        expert_prior: standard deviation of a normal prior of the experts' weights, for standardised
+            features, or a mapping as in `priors.experts` of a spec; None for maximum likelihood.
+        gate_prior: the same for the gate.
+        weights: what is done with weights that have a prior: "point", or another guide of weights,
+            over whose draws all predictions are then means.
         treatment: how the gradient gets through z: a name, or a mapping with options.
         objective: what is maximised; None for the treatment's own.
         optimiser: None for lbfgs, which ends where the gradient vanishes, where the treatment is
-            enumerate, no network is mlp and there are 50,000 distinct rows at most; otherwise adam.
+            enumerate, no network is mlp, weights are a point, laplace or nuts, there are 50,000 distinct
+            rows at most and nothing asks for stochastic steps; otherwise adam.
         learning_rate: of adam, adamw and sgd.
         batch_size: of the same, or "full".
         epochs: of the same.
+        weight_decay: of the same; None for the optimiser's own.
+        early_stopping: whether to keep rows back and stop, with the same, where their log p(y | x)
+            gets no better; or a mapping as in `fit.early_stopping` of a spec.
         restarts: fits from different starts, of which the best is kept.
         random_state: of the starts, batches and draws in the fit.
     """
@@ -68,14 +74,17 @@ class MixtureEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         hidden: Sequence[int] = (32,),
         gate: Setting = "linear",
         family: Setting | None = None,
-        expert_prior_scale: float | None = 2.5,
-        gate_prior_scale: float | None = 1.0,
+        expert_prior: float | Setting | None = 2.5,
+        gate_prior: float | Setting | None = 1.0,
+        weights: str = "point",
         treatment: Setting = "enumerate",
         objective: str | None = None,
         optimiser: str | None = None,
         learning_rate: float = 0.01,
         batch_size: int | str = 256,
         epochs: int = 200,
+        weight_decay: float | None = None,
+        early_stopping: bool | Setting = False,
         restarts: int = 8,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -84,14 +93,17 @@ class MixtureEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         self.hidden = hidden
         self.gate = gate
         self.family = family
-        self.expert_prior_scale = expert_prior_scale
-        self.gate_prior_scale = gate_prior_scale
+        self.expert_prior = expert_prior
+        self.gate_prior = gate_prior
+        self.weights = weights
         self.treatment = treatment
         self.objective = objective
         self.optimiser = optimiser
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.epochs = epochs
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
         self.restarts = restarts
         self.random_state = random_state
 
@@ -131,8 +143,7 @@ class MixtureEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
 
     def gate_probabilities(self, X: ArrayLike) -> FloatArray:
         """Return p(z = k | x), (N, K)."""
-        gate, _ = self.fitted.components(self._encoded(X)[0])
-        return gate.numpy()
+        return self.fitted.gate(self._encoded(X)[0]).numpy()
 
     def responsibilities(self, X: ArrayLike, y: ArrayLike) -> FloatArray:
         """Return p(z = k | y, x), (N, K)."""
@@ -157,13 +168,20 @@ class MixtureEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         """
         x, _ = self._encoded(X)
         seed = int(check_random_state(random_state).randint(LARGEST_SEED))
-        gate, parameters = self.fitted.components(x)
-        law = self.fitted.model.likelihood.distribution(**parameters)
+        of_weights = self.fitted.weight_draws()
         with torch.random.fork_rng(devices=[]):  # torch's own generator stays as it is
             torch.manual_seed(seed)
-            z = torch.multinomial(gate, num_samples, replacement=True).T  # (S, N)
-            draws = [law.sample().gather(0, one[None])[0].numpy() for one in z]
+            chosen = torch.randint(len(of_weights), (num_samples,)).tolist()
+            known = {w: self.fitted.components(x, of_weights[w]) for w in set(chosen)}
+            draws = [self._draw(*known[w]) for w in chosen]
         return self._decoded(np.stack(draws))
+
+    def _draw(self, gate: Tensor, parameters: dict[str, Tensor]) -> NDArray[Any]:
+        """Draw z and then y, (N,), as they are encoded."""
+        law = self.fitted.model.likelihood.distribution(**parameters)
+        z = torch.multinomial(gate, 1).T
+        drawn: NDArray[Any] = law.sample().gather(0, z)[0].numpy()
+        return drawn
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
         """Write a run directory that `load` reads, and the commands of pyromoe too.

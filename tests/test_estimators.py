@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from copy import deepcopy
@@ -55,8 +56,35 @@ def test_scikit_learn_finds_an_estimator(
     estimator: object, check: Callable[[object], None]
 ) -> None:
     if getattr(check, "func", check).__name__ == "check_array_api_input":
-        return  # only where SciPy's experimental array API is switched on
+        return  # needs a process of its own: the next test
     check(estimator)
+
+
+ARRAY_API = """
+import functools
+from sklearn.utils.estimator_checks import check_array_api_input, estimator_checks_generator
+from pyromoe import MoEClassifier, MoERegressor
+
+done = 0
+for estimator in (MoERegressor(**QUICK), MoEClassifier(**QUICK)):
+    for one, check in estimator_checks_generator(estimator):
+        if isinstance(check, functools.partial) and check.func is check_array_api_input:
+            check(one)
+            done += 1
+print(done)
+"""
+
+
+def test_scikit_learn_s_arrays_of_other_kinds() -> None:
+    """The one check that SciPy lets run only where its array API was switched on at import."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", f"QUICK = {QUICK!r}\n{ARRAY_API}"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "SCIPY_ARRAY_API": "1"},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +306,7 @@ def test_a_search_chooses_the_number_of_experts(
         ({"experts": "liner"}, "experts.kind"),
         ({"num_experts": 0}, "experts.number"),
         ({"treatment": "enumerat"}, "did you mean 'enumerate'"),
-        ({"expert_prior_scale": -1.0}, "priors.experts.scale"),
+        ({"expert_prior": -1.0}, "priors.experts.scale"),
         ({"optimiser": "lbfgs", "treatment": "leave_one_out"}, "fit.optimiser"),
     ],
 )
@@ -298,8 +326,12 @@ def test_a_wrong_parameter_is_one_line(
         {"experts": "mlp", "gate": "mlp", "hidden": (8,), "optimiser": None},
         {"treatment": {"name": "leave_one_out", "num_samples": 3}},
         {"gate": {"kind": "cosine", "dimensions": 2}},
-        {"expert_prior_scale": None, "gate_prior_scale": None},
+        {"expert_prior": None, "gate_prior": None},
+        {"expert_prior": {"kind": "laplace"}, "gate_prior": {"kind": "normal", "scale": 0.5}},
         {"family": "student_t"},
+        {"early_stopping": True, "optimiser": None},
+        {"early_stopping": {"share": 0.2}, "weight_decay": 0.01},
+        {"weights": "mean_field", "optimiser": None},
     ],
 )
 def test_other_settings_of_a_spec(
@@ -308,6 +340,20 @@ def test_other_settings_of_a_spec(
     fitted = MoERegressor(**{**QUICK, "random_state": 0, "epochs": 100, **parameters}).fit(*bent)
     assert fitted.score(*bent) > 0.5
     assert fitted.fit_.spec.fit.optimiser == "adam"
+
+
+def test_draws_tell_how_uncertain_the_weights_are(
+    bent: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> None:
+    few, far = (bent[0][:8], bent[1][:8]), np.array([[30.0]])
+    spread = []
+    for weights in ("point", "laplace"):
+        fitted = MoERegressor(1, weights=weights, restarts=1, random_state=0).fit(*few)
+        draws = fitted.sample(far, 2000, random_state=0)
+        error = 5 * draws.std(0) / np.sqrt(len(draws))
+        assert (np.abs(draws.mean(0) - fitted.predict(far)) < error).all()
+        spread.append(float(draws.std()))
+    assert spread[1] > 1.5 * spread[0]
 
 
 def test_rows_that_are_all_the_same_and_one_class() -> None:
