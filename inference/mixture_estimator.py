@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -15,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from pyromoe.inference import estimator_state as state
 from pyromoe.inference.estimator_spec import distinct_rows, spec_of, table_of
 from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.sampling import draw
 from pyromoe.inference.svi import fit
 from pyromoe.models.data import as_rows, encode_part
 
@@ -51,8 +51,8 @@ class MixtureEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         treatment: how the gradient gets through z: a name, or a mapping with options.
         objective: what is maximised; None for the treatment's own.
         optimiser: None for lbfgs, which ends where the gradient vanishes, where the treatment is
-            enumerate, no network is mlp, weights are a point, laplace or nuts, there are 50,000 distinct
-            rows at most and nothing asks for stochastic steps; otherwise adam.
+            enumerate, no network is mlp, weights are a point, laplace or nuts, there are 50,000
+            distinct rows at most and nothing asks for stochastic steps; otherwise adam.
         learning_rate: of adam, adamw and sgd.
         batch_size: of the same, or "full".
         epochs: of the same.
@@ -168,20 +168,7 @@ class MixtureEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         """
         x, _ = self._encoded(X)
         seed = int(check_random_state(random_state).randint(LARGEST_SEED))
-        of_weights = self.fitted.weight_draws()
-        with torch.random.fork_rng(devices=[]):  # torch's own generator stays as it is
-            torch.manual_seed(seed)
-            chosen = torch.randint(len(of_weights), (num_samples,)).tolist()
-            known = {w: self.fitted.components(x, of_weights[w]) for w in set(chosen)}
-            draws = [self._draw(*known[w]) for w in chosen]
-        return self._decoded(np.stack(draws))
-
-    def _draw(self, gate: Tensor, parameters: dict[str, Tensor]) -> NDArray[Any]:
-        """Draw z and then y, (N,), as they are encoded."""
-        law = self.fitted.model.likelihood.distribution(**parameters)
-        z = torch.multinomial(gate, 1).T
-        drawn: NDArray[Any] = law.sample().gather(0, z)[0].numpy()
-        return drawn
+        return self._decoded(draw(self.fitted, x, num_samples, seed))
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
         """Write a run directory that `load` reads, and the commands of pyromoe too.

@@ -4,14 +4,15 @@ r"""Priors of the weights of a bank of networks.
     laplace       w ~ Laplace(0, s)
     horseshoe     w = u t l c / sqrt(c^2 + t^2 l^2),   u ~ Normal(0, 1),   l ~ HalfCauchy(1),
                   t ~ HalfCauchy(0.1),   c = s
-    hierarchical  w_k = m + t u_k,   u_k ~ Normal(0, 1),   m ~ Normal(0, s^2),   t ~ HalfNormal(s / 25)
+    hierarchical  w_k = m + t u_k,   u_k ~ Normal(0, 1),   m ~ Normal(0, s^2),
+                  t ~ HalfNormal(s / 25)
 
 The last two are written with standardised weights u, so that neither a sampler nor a single value
 falls into the funnel of a small t (Betancourt and Girolami, 2015). The horseshoe is the regularised
 one (Piironen and Vehtari, 2017): coefficients are near 0, or at most of size s. The hierarchical
 prior pools the experts: m is what they have in common, t how far they are from it, each its own
-for every layer; in a single network, as in a gate, m = 0. Intercepts are normal under laplace and
-horseshoe.
+for every layer. A single network, as a gate is, has m = 0 and t ~ HalfNormal(s). Intercepts are
+normal under laplace and horseshoe.
 """
 
 from __future__ import annotations
