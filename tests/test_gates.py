@@ -55,6 +55,7 @@ def arguments(name: str, k: int = K) -> dict[str, Any]:
         "levels": [2, k // 2] if k % 2 == 0 else [k],
         "hidden": [3],
         "activation": "tanh",
+        "dropout": 0.0,
         "dimensions": 3,
         "active": 2,
         "balance": 0.3,

@@ -137,7 +137,7 @@ def _log_prior(prior: str, w: dict[str, np.ndarray[Any, Any]], scale: float) -> 
         return total + float(stats.halfcauchy.logpdf(w["weight_0_global"], scale=0.1))
     for name in ("weight_0", "bias_0"):
         total += float(normal(w[name]).sum() + normal(w[f"{name}_mean"], scale=scale).sum())
-        total += float(stats.halfnorm.logpdf(w[f"{name}_spread"], scale=scale))
+        total += float(stats.halfnorm.logpdf(w[f"{name}_spread"], scale=scale / 25))
     return total
 
 
