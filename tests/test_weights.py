@@ -13,13 +13,14 @@ from pyro.infer import TraceEnum_ELBO
 from scipy import stats  # type: ignore[import-untyped]  # no stubs
 from torch import Tensor
 
-from pyromoe.guides import WEIGHT_GUIDES, PointGuide, Seeded, WeightedGuide
+from pyromoe.guides import WEIGHT_GUIDES, LaplaceGuide, PointGuide, Seeded, WeightedGuide
 from pyromoe.guides.gaussian import WeightGuide, log_normal
 from pyromoe.inference import Treatment_ELBO, fit, predict, to_arviz
+from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.posterior import to_datatree
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.store import load_fit, save_fit
-from pyromoe.inference.weights import pareto_k
+from pyromoe.inference.weights import curve, pareto_k
 from pyromoe.models import InputError, MixtureOfExperts, Networks, log_joint, parse_spec
 from pyromoe.models.gates import Equal, Linear
 from pyromoe.models.likelihoods import Normal
@@ -258,6 +259,34 @@ def test_the_laplace_guide_is_exact_for_a_normal_posterior() -> None:
     torch.testing.assert_close(root @ root.mT, torch.linalg.inv(precision), rtol=1e-6, atol=1e-9)
     # And so the guide is the posterior: importance ratios are constant.
     assert found.metrics["pareto_k"] < 0.5
+
+
+class _Bowl:
+    """A log posterior whose curvature at the mode is the same in every direction but the last."""
+
+    def __init__(self, weights: LaplaceGuide, last: float) -> None:
+        self.weights, self.mode = weights, weights.vector().detach()
+        self.sizes = torch.ones_like(self.mode)
+        self.sizes[-1] = last
+
+    def __call__(self, v: Tensor) -> Tensor:
+        return -(self.sizes * (v - self.mode).square()).sum() / 2
+
+
+@pytest.mark.parametrize(
+    ("last", "said"), [(1.0, None), (1e-7, "nearly flat"), (0.0, "maximum"), (-1.0, "maximum")]
+)
+def test_a_posterior_without_an_end_has_no_curvature_to_draw_from(
+    last: float, said: str | None
+) -> None:
+    weights = LaplaceGuide(values(), ["b.c_spread"])
+    posterior: Any = _Bowl(weights, last)
+    if said is None:
+        curve(posterior, weights)
+        torch.testing.assert_close(weights.root @ weights.root.mT, torch.eye(8).double())
+        return
+    with pytest.raises(NumericalError, match=said):
+        curve(posterior, weights)
 
 
 def test_leave_one_out_agrees_with_refitting() -> None:
