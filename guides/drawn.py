@@ -29,6 +29,7 @@ class DrawnGuide(PointGuide):
     """
 
     spread = True
+    of_vector = True
 
     def __init__(
         self, values: dict[str, Tensor], positive: Collection[str], chains: int, draws: int

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyro
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 
@@ -37,6 +35,7 @@ class LaplaceGuide(PointGuide):
     """
 
     spread = True
+    of_vector = True
 
     def __init__(self, values: dict[str, Tensor], positive: Collection[str] = ()) -> None:
         super().__init__(values, positive)
@@ -55,12 +54,3 @@ class LaplaceGuide(PointGuide):
         e = noise.normal(mode, number)
         log_det = torch.linalg.slogdet(self.root)[1]
         return mode + e @ self.root.mT, log_normal(e) - log_det
-
-    def forward(self) -> dict[str, Tensor]:
-        """Return the mode, its density that of a point in v."""
-        found = {}
-        for name, value in self.values().items():
-            density = -value.log().sum() if name in self.positive else value.new_zeros(())
-            law = dist.Delta(value, log_density=density, event_dim=value.dim())
-            found[name] = pyro.sample(name, law)
-        return found

@@ -30,6 +30,8 @@ class PointGuide(PyroModule):
     """Whether draws differ from each other."""
     chains = 1
     """Draws come in so many runs of one length."""
+    of_vector = False
+    """Whether the mode is that of the vector of logarithms, which curvature and samplers need."""
 
     def __init__(self, values: dict[str, Tensor], positive: Collection[str] = ()) -> None:
         super().__init__()
@@ -75,8 +77,12 @@ class PointGuide(PyroModule):
         return v[None], v.new_zeros(1)
 
     def forward(self) -> dict[str, Tensor]:
-        """Return the weights."""
-        return {
-            name: pyro.sample(name, dist.Delta(value, event_dim=value.dim()))
-            for name, value in self.values().items()
-        }
+        """Return the weights; the density of a point in the vector has the logarithm's Jacobian."""
+        found = {}
+        for name, value in self.values().items():
+            density: float | Tensor = 0.0
+            if self.of_vector and name in self.positive:
+                density = -value.log().sum()
+            law = dist.Delta(value, log_density=density, event_dim=value.dim())
+            found[name] = pyro.sample(name, law)
+        return found

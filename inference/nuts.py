@@ -17,6 +17,7 @@ import torch
 from pyro.infer import MCMC, NUTS
 
 from pyromoe.inference import graph as graphs
+from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.replay import replayed
 
 if TYPE_CHECKING:
@@ -131,6 +132,9 @@ def chain_from(
         spec: has the seed and the length of the warm-up.
         chain: the chain's number, and S.
         tell: called after every transition, as Pyro's `hook_fn`.
+
+    Raises:
+        NumericalError: where the chain comes to weights at which f has no value.
     """
     number, size = chain
     with torch.random.fork_rng(devices=[]):
@@ -149,7 +153,12 @@ def chain_from(
             hook_fn=tell,
             disable_progbar=True,
         )
-        sampler.run()
+        try:
+            sampler.run()
+        except (RuntimeError, ValueError) as error:
+            what = f"guide.weights nuts: chain {number + 1} came to weights without a density"
+            remedy = "choose a narrower prior, of kind normal for instance, or mean_field"
+            raise NumericalError(f"{what}; {remedy}") from error
         found = sampler.diagnostics().get("divergences", {})
     return sampler.get_samples()["v"], sum(len(each) for each in found.values())
 

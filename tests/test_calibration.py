@@ -17,7 +17,8 @@ from pyromoe.guides import LaplaceGuide, Seeded
 from pyromoe.inference import fit, graph
 from pyromoe.inference.build import build
 from pyromoe.inference.calibration import calibrated, positions, uniformity
-from pyromoe.inference.nuts import evaluated
+from pyromoe.inference.loop import NumericalError
+from pyromoe.inference.nuts import chain_from, evaluated
 from pyromoe.inference.weights import LogPosterior, curve
 from pyromoe.models import parse_spec
 from pyromoe.models.data import from_table
@@ -290,3 +291,21 @@ def test_a_compiled_graph_is_given_its_constants() -> None:
     for at in (v, v + 0.5):
         for one, other in zip(run(at), posterior.with_slope(at), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_chain_without_a_density_is_named() -> None:
+    def nowhere(v: torch.Tensor) -> list[torch.Tensor]:
+        return [v.new_tensor(math.nan), torch.full_like(v, math.nan)]
+
+    with pytest.raises(NumericalError, match="nuts: chain 3 .*narrower prior"):
+        chain_from(nowhere, torch.zeros(2), spec_of("nuts", LEARNED), (2, 10))
+
+
+def test_nuts_starts_at_the_mode_of_what_it_draws() -> None:
+    """Of the logarithms of scales, not of the scales: theirs may be at 0, where no density is."""
+    hierarchical = f"experts: {{kind: hierarchical, scale: {SCALE}}}"
+    found = fit(spec_of("nuts", hierarchical, 8), table())
+    assert found.data is not None
+    posterior = LogPosterior(found.model, found.guide, found.data, found.spec)
+    _, slope = posterior.with_slope(found.guide.weights.vector())
+    assert float(slope.abs().max()) < 1e-3
