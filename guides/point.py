@@ -76,13 +76,16 @@ class PointGuide(PyroModule):
         v = self.vector()
         return v[None], v.new_zeros(1)
 
+    def log_density(self) -> dict[str, Tensor]:
+        """Return log q of the points, a scalar by the site's name: where it is not 0."""
+        if not self.of_vector:
+            return {}
+        return {name: -v.sum() for name, v in self.tensors().items() if name in self.positive}
+
     def forward(self) -> dict[str, Tensor]:
-        """Return the weights; the density of a point in the vector has the logarithm's Jacobian."""
-        found = {}
+        """Return the weights."""
+        found, of = {}, self.log_density()
         for name, value in self.values().items():
-            density: float | Tensor = 0.0
-            if self.of_vector and name in self.positive:
-                density = -value.log().sum()
-            law = dist.Delta(value, log_density=density, event_dim=value.dim())
+            law = dist.Delta(value, log_density=of.get(name, 0.0), event_dim=value.dim())
             found[name] = pyro.sample(name, law)
         return found

@@ -17,6 +17,7 @@ from pyromoe.guides import (
     PriorGuide,
     WeightedGuide,
 )
+from pyromoe.inference.choice import CHAINS
 from pyromoe.models import MixtureOfExperts
 from pyromoe.models.gates import GATES
 from pyromoe.models.likelihoods import FAMILIES, Joint, Likelihood, Mixed as MixedLikelihood, Noise
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from pyromoe.models.encoding import Encoding, Target
     from pyromoe.models.family_settings import Likelihood as Settings, Single
     from pyromoe.models.spec import Spec
-
-
-CHAINS = 4
-"""Of NUTS, which share the draws among them."""
 
 
 def build(

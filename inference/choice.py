@@ -17,8 +17,10 @@ FEW = 4
 """The same with one expert, whose likelihood mostly has one maximum."""
 SMALL = 50_000
 """Rows that are taken all at once where the spec names no batch size."""
-
-
+CHAINS = 4
+"""Of NUTS, which share the draws among them."""
+FEWEST = 4
+"""Draws of a chain without which R-hat is not defined."""
 AT_MODE = ("laplace", "nuts")
 """The guides of weights that begin at the mode of the posterior."""
 
@@ -66,6 +68,9 @@ def _check_weights(file: SpecFile, spec: Spec) -> None:
     if kind == "nuts" and not _exact(spec):
         what = "nuts sums z out, and so knows no other treatment or objective"
         raise file.error("guide.weights", what, "set treatment: enumerate, objective: marginal")
+    if kind == "nuts" and spec.output.draws < CHAINS * FEWEST:
+        what = f"{spec.output.draws} draws are too few for the {CHAINS} chains of nuts"
+        raise file.error("output.draws", what, f"take {CHAINS * FEWEST} or more")
 
 
 def _check_steps(file: SpecFile, spec: Spec) -> None:

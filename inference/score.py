@@ -3,6 +3,7 @@ r"""What maximum likelihood maximises, as functions of the parameters of several
     score(theta)       = sum_n log sum_k p(y_n, z_n = k | x_n, theta) + log p(theta)
     expected(theta, r) = sum_n sum_k r_nk log p(y_n, z_n = k | x_n, theta) + log p(theta)
 
+where p(theta) is that of the logarithms of scales for guides that need the mode of these.
 At r = p(z | y, x, theta) both have the same gradient (Fisher's identity; Dempster, Laird and Rubin,
 1977), so that one captured graph serves EM and what comes after it.
 """
@@ -64,10 +65,12 @@ class Joint(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return log p(y, z = k | x), (K, N), the gate, (N, K), the scale and the log prior."""
-        joint = log_joint(self.model, x, y, weights=self.guide.weights.values())
+        weights = self.guide.weights
+        joint = log_joint(self.model, x, y, weights=weights.values())
         enumerated = joint.enumerate()
         scale = torch.as_tensor(joint.scale, dtype=enumerated.dtype)
-        prior = torch.as_tensor(joint.log_prior_of_weights, dtype=enumerated.dtype)
+        of_weights = joint.log_prior_of_weights - sum(weights.log_density().values())
+        prior = torch.as_tensor(of_weights, dtype=enumerated.dtype)
         return enumerated, joint.log_prior, scale, prior
 
 

@@ -297,14 +297,14 @@ def test_a_chain_without_a_density_is_named() -> None:
     def nowhere(v: torch.Tensor) -> list[torch.Tensor]:
         return [v.new_tensor(math.nan), torch.full_like(v, math.nan)]
 
-    with pytest.raises(NumericalError, match="nuts: chain 3 .*narrower prior"):
+    with pytest.raises(NumericalError, match=r"nuts: chain 3 .*narrower prior"):
         chain_from(nowhere, torch.zeros(2), spec_of("nuts", LEARNED), (2, 10))
 
 
 def test_nuts_starts_at_the_mode_of_what_it_draws() -> None:
     """Of the logarithms of scales, not of the scales: theirs may be at 0, where no density is."""
     hierarchical = f"experts: {{kind: hierarchical, scale: {SCALE}}}"
-    found = fit(spec_of("nuts", hierarchical, 8), table())
+    found = fit(spec_of("nuts", hierarchical, 16), table())
     assert found.data is not None
     posterior = LogPosterior(found.model, found.guide, found.data, found.spec)
     _, slope = posterior.with_slope(found.guide.weights.vector())

@@ -329,6 +329,7 @@ def test_paretos_k_knows_a_guide_that_is_too_narrow() -> None:
         ("mean_field", {"priors": "experts: {kind: none}, gate: {kind: none}"}, "no weight has"),
         ("mean_field", {"fit": "optimiser: lbfgs"}, "finds a mode"),
         ("nuts", {"treatment": "name: leave_one_out"}, "nuts sums z out"),
+        ("nuts", {"output": "draws: 15"}, "take 16 or more"),
         ("other", {}, "weights"),
     ],
 )
