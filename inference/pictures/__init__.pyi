@@ -19,16 +19,8 @@ from .curves import (
     plot_gate_map as plot_gate_map,
 )
 from .frame import new_figure as new_figure, to_png as to_png, to_svg as to_svg
+from .grids import curves_of as curves_of, gate_map_of as gate_map_of
 from .history import history_figure as history_figure, plot_history as plot_history
-from .of_fit import (
-    Shown as Shown,
-    curves_of as curves_of,
-    gate_map_of as gate_map_of,
-    probabilities_of as probabilities_of,
-    rows_of as rows_of,
-    transforms_of as transforms_of,
-    values_of as values_of,
-)
 from .partitions import (
     agreement as agreement,
     cluster_order as cluster_order,
@@ -36,5 +28,12 @@ from .partitions import (
     plot_agreement as plot_agreement,
     plot_coassignment as plot_coassignment,
     sampled as sampled,
+)
+from .rows import (
+    Shown as Shown,
+    probabilities_of as probabilities_of,
+    rows_of as rows_of,
+    transforms_of as transforms_of,
+    values_of as values_of,
 )
 from .solutions import plot_modes as plot_modes

@@ -8,7 +8,6 @@ import numpy as np
 from scipy.special import entr  # type: ignore[import-untyped]  # no stubs
 
 from pyromoe.inference.pictures.colours import (
-    GREY,
     OKABE_ITO,
     certainty,
     expert_legend,
@@ -16,7 +15,7 @@ from pyromoe.inference.pictures.colours import (
     palette,
     to_array,
 )
-from pyromoe.inference.pictures.frame import MANY, SMALL, grid, label, name_ticks
+from pyromoe.inference.pictures.frame import MANY, grid, label, name_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +61,7 @@ def plot_assignments(
     shown = np.arange(0, number, -(-number // NAMED))
     names = [f"expert {k}, {shares[k]:.0%}" for k in experts[shown]]
     name_ticks(axes.yaxis, shown + 0.5, names, 24)
-    label(axes, "rows, by leading expert and certainty")
+    label(axes, "rows, by leading expert and certainty; full colour: p(z | y, x) = 1")
     axes.tick_params("y", length=0)
     for line in range(1, number):
         axes.axhline(line, color="white", linewidth=0.6)
@@ -86,24 +85,12 @@ def plot_entropy(axes: Axes, responsibilities: FloatArray) -> Axes:
     used = np.exp(entr(r.mean(0)).sum())
     label(
         axes,
-        "entropy of p(z | y, x), nats",
+        f"entropy of p(z | y, x), nats; log {number} at most",
         "rows",
         f"{used:.2f} of {number} experts in use; mean entropy {each.mean():.3f} nats",
     )
     grid(axes)
     axes.set_xlim(0, most)
-    if number > 1:
-        axes.annotate(
-            f"log {number}: any expert",
-            (1, 1),
-            (-2, -2),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            fontsize=SMALL,
-            color=GREY,
-        )
     return axes
 
 

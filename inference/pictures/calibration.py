@@ -71,6 +71,6 @@ def plot_pit(axes: Axes, u: FloatArray) -> Axes:
     low, high = (np.array(stats.binom.interval(PROBABILITY, n, 1 / bins)) * bins / n).tolist()
     axes.axhspan(low, high, color=GREY, alpha=0.25, linewidth=0)
     axes.axhline(1, color=GREY, linewidth=1, linestyle="--")
-    label(axes, "P(Y <= y | x), the PIT", "density")
+    label(axes, "P(Y <= y | x), the PIT", "density", "grey: 95% of the bars, if calibrated")
     axes.set_xlim(0, 1)
     return axes

@@ -92,11 +92,20 @@ def leading(shares: NDArray[np.float64]) -> list[int]:
     return [int(k) for k in np.argsort(-shares, kind="stable")[: LEADING - 1]]
 
 
-def expert_legend(axes: Axes, colours: Sequence[str], shares: NDArray[np.float64]) -> Legend:
-    """Name the leading experts above the axes, with their shares, and how many others there are."""
+def expert_legend(
+    axes: Axes, colours: Sequence[str], shares: NDArray[np.float64], *, written: bool = True
+) -> Legend:
+    """Name the leading experts above the axes, and say how many others there are.
+
+    Args:
+        axes: above which.
+        colours: of the experts.
+        shares: by which they lead, (K,).
+        written: whether shares are named too: they are those of the rows.
+    """
     named = leading(shares)
     handles = [Patch(color=colours[k]) for k in named]
-    names = [f"expert {k}, {shares[k]:.0%}" for k in named]
+    names = [f"expert {k}, {shares[k]:.0%}" if written else f"expert {k}" for k in named]
     if others := len(shares) - len(named):
         handles.append(Patch(color="none"))
         names.append(f"and {others} others")

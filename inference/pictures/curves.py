@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.collections import LineCollection
 
 from pyromoe.inference.pictures.colours import (
+    LEADING,
     certainty,
     expert_legend,
     leading,
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 FAINTEST = 0.12
 """Opacity of an expert where the gate never chooses it."""
+OPACITIES = 12
+"""Steps of it."""
 CHOSEN = 0.05
 """Probability from which on a gate counts as choosing an expert."""
 ROOM = 0.05
@@ -113,7 +117,7 @@ def plot_curves(
     if curves.values.dtype.kind == "U":
         name_ticks(axes.xaxis, places, list(curves.values.astype(str)), 16)
     label(axes, curves.predictor, curves.response)
-    expert_legend(axes, own, shares)
+    expert_legend(axes, own, shares, written=responsibilities is not None)
     grid(axes)
     return axes
 
@@ -143,11 +147,12 @@ def plot_gate(
             bottom += share
         name_ticks(axes.xaxis, places, list(values.astype(str)), 16)
     else:
-        axes.stackplot(places, gate, colors=own, linewidth=0)
+        for area in axes.stackplot(places, gate, colors=own, linewidth=0):
+            area.set_rasterized(len(gate) > LEADING)
         axes.set_xlim(places[0], places[-1])
     axes.set_ylim(0, 1)
     label(axes, predictor, "gate p(z | x)")
-    expert_legend(axes, own, shares)
+    expert_legend(axes, own, shares, written=False)
     return axes
 
 
@@ -175,7 +180,7 @@ def plot_gate_map(
     ends = [v for along in values for v in (along[0], along[-1])]
     axes.imshow(image, origin="lower", aspect="auto", interpolation="none", extent=tuple(ends))
     label(axes, *predictors)
-    expert_legend(axes, own, shares)
+    expert_legend(axes, own, shares, written=False)
     return axes
 
 
@@ -204,11 +209,14 @@ def _rows(
 
 
 def _line(axes: Axes, x: FloatArray, y: FloatArray, gate: FloatArray, colour: str) -> None:
-    """Draw a line that is as opaque as the gate is sure, of an expert that it may choose."""
-    segments = np.stack([np.stack([x[:-1], y[:-1]], 1), np.stack([x[1:], y[1:]], 1)], 1)
-    sure = np.minimum(gate[1:], gate[:-1])
-    opacity = FAINTEST + (1 - FAINTEST) * np.sqrt(sure)
-    axes.add_collection(LineCollection(list(segments), colors=colour, alpha=opacity, linewidths=2))
+    """Draw a line that is as opaque as the gate is sure of an expert, in steps."""
+    steps = np.round(OPACITIES * np.sqrt((gate[1:] + gate[:-1]) / 2)) / OPACITIES
+    breaks = [0, *(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(steps)]
+    points = np.stack([x, y], 1)
+    runs = [points[first : last + 1] for first, last in pairwise(breaks)]
+    opacity = FAINTEST + (1 - FAINTEST) * steps[breaks[:-1]]
+    lines = LineCollection(runs, colors=colour, alpha=opacity, linewidths=2, capstyle="butt")
+    axes.add_collection(lines)
 
 
 def _limits(axes: Axes, curves: Curves, chosen: NDArray[np.bool_], y: FloatArray | None) -> None:
@@ -219,5 +227,5 @@ def _limits(axes: Axes, curves: Curves, chosen: NDArray[np.bool_], y: FloatArray
     room = ROOM * (every.max() - every.min()) or 1.0
     axes.set_ylim(every.min() - room, every.max() + room)
     places = _places(curves.values)
-    side = 0.5 if curves.values.dtype.kind == "U" else 0.0
+    side = 0.5 if curves.values.dtype.kind == "U" else 0.02 * (places[-1] - places[0])
     axes.set_xlim(places[0] - side, places[-1] + side)

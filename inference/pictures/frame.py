@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.legend import Legend
+    from numpy.typing import ArrayLike
 
 WIDTH = 6.25
 """Of a figure, in inches: 600 pixels, at which a letter of SIZE points has 11 and of SMALL 10."""
@@ -58,9 +60,10 @@ def grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def name_ticks(axis: Axis, places: Sequence[float], names: Sequence[str], longest: int) -> None:
+def name_ticks(axis: Axis, places: ArrayLike, names: Sequence[str], longest: int) -> None:
     """Put names from data at places of an axis, cut to a number of letters."""
-    axis.set_ticks(places, [shortened(n, longest) for n in names], parse_math=False, fontsize=SIZE)
+    texts = [shortened(name, longest) for name in names]
+    axis.set_ticks(np.asarray(places).tolist(), texts, parse_math=False, fontsize=SIZE)
 
 
 def add_legend(

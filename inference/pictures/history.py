@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 MEASURES = {
     "loss": "loss,\nnats a datum",
@@ -24,7 +25,11 @@ OTHERS = {"restart", "epoch", "step", "seconds", "learning_rate", *MEASURES}
 """What a row of a history has beside the options of its treatment."""
 EARLY = 0.1
 """Part of the steps that may be off the picture."""
-ROOM = 0.08
+MORE = 2.0
+"""How much of it is shown nevertheless, in ranges of the later steps."""
+LEAST = 0.1
+"""How much of the whole range is shown beside the later steps at least."""
+ROOM = 0.05
 
 
 def plot_history(axes: Axes, rows: Sequence[dict[str, Any]], measure: str) -> Axes:
@@ -38,7 +43,7 @@ def plot_history(axes: Axes, rows: Sequence[dict[str, Any]], measure: str) -> Ax
         rows: of `history.csv`: a row for each epoch of each restart.
         measure: a column of it.
     """
-    best, late = _best(rows), list[float]()
+    best, every, late = _best(rows), list[float](), list[float]()
     for restart in sorted({row["restart"] for row in rows}, key=lambda r: (r == best, r)):
         own = [r for r in rows if r["restart"] == restart and r.get(measure) is not None]
         steps, values = ([row[key] for row in own] for key in ("step", measure))
@@ -50,11 +55,11 @@ def plot_history(axes: Axes, rows: Sequence[dict[str, Any]], measure: str) -> Ax
             linewidth=1.6 if first else 0.8,
             alpha=1 if first else 0.45,
         )
+        every += values
         start = EARLY * max(steps, default=0)
         late += [v for step, v in zip(steps, values, strict=True) if step >= start]
-    if late and np.ptp(late) > 0:
-        low, high = min(late), max(late)
-        axes.set_ylim(low - ROOM * (high - low), high + ROOM * (high - low))
+    if measure in MEASURES and late:
+        axes.set_ylim(*_limits(np.array(every), np.array(late)))
     label(axes, "step", MEASURES.get(measure, measure.replace("_", " ")))
     grid(axes)
     return axes
@@ -90,3 +95,11 @@ def _best(rows: Sequence[dict[str, Any]]) -> Any:
     measure = key if any(row.get(key) is not None for row in rows) else "log_likelihood"
     ends = {r["restart"]: r[measure] for r in rows if r.get(measure) is not None}
     return max(ends, key=lambda r: ends[r], default=None)
+
+
+def _limits(every: NDArray[np.float64], late: NDArray[np.float64]) -> tuple[float, float]:
+    """Return what range is shown, so that a steep beginning does not hide the end."""
+    more = max(MORE * np.ptp(late), LEAST * np.ptp(every))
+    low, high = max(every.min(), late.min() - more), min(every.max(), late.max() + more)
+    room = ROOM * (high - low) or 1.0
+    return float(low - room), float(high + room)

@@ -107,7 +107,7 @@ def plot_agreement(axes: Axes, index: FloatArray, names: Sequence[str]) -> Axes:
     """
     number = len(names)
     image = axes.imshow(index, MAP, vmin=0, vmax=1, interpolation="none")
-    shown = np.arange(0, number, -(-number // NAMED))
+    shown = range(0, number, -(-number // NAMED))
     some = [names[i] for i in shown]
     name_ticks(axes.xaxis, shown, some, 20)
     name_ticks(axes.yaxis, shown, some, 20)

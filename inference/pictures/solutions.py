@@ -34,7 +34,8 @@ def plot_modes(axes: Axes, modes: Sequence[dict[str, Any]]) -> Axes:
             handles.append(marks)
             names.append("degenerate" if degenerate else "regular")
     label(axes, "log p(y | x) of the training rows, nats", "starts that came to it")
-    add_legend(axes, handles, names)
+    if "degenerate" in names:
+        add_legend(axes, handles, names)
     axes.set_ylim(0, max(mode["hits"] for mode in modes) * 1.1)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.ticklabel_format(useOffset=False, style="plain")
