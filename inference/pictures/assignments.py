@@ -60,7 +60,7 @@ def plot_assignments(
     axes.imshow(image, aspect="auto", interpolation="none", extent=(0, n, number, 0))
     shown = np.arange(0, number, -(-number // NAMED))
     names = [f"expert {k}, {shares[k]:.0%}" for k in experts[shown]]
-    name_ticks(axes.yaxis, shown + 0.5, names, 24)
+    name_ticks(axes.yaxis, shown + 0.5, names)
     label(axes, "rows, by leading expert and certainty; full colour: p(z | y, x) = 1")
     axes.tick_params("y", length=0)
     for line in range(1, number):

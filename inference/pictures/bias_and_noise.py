@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyromoe.inference.pictures.colours import OBJECTIVES
 from pyromoe.inference.pictures.frame import grid, label, new_figure
-from pyromoe.inference.pictures.key import write_key, write_number
+from pyromoe.inference.pictures.key import write_key, write_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,8 @@ def plot_gradients(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
         rows: of the lab, for one place and one part of the parameters.
     """
     order = [r for r in rows if r["estimator_bias"] is not None]
-    for number, row in enumerate(order, 1):
+    marks = []
+    for row in order:
         hidden = row["estimator_bias_low"] == 0
         y = row["estimator_bias_high"] if hidden else row["estimator_bias"]
         x, y = (min(max(v, SMALLEST), LARGEST) for v in (row["relative_std"], y))
@@ -45,8 +46,7 @@ def plot_gradients(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
         size = 30 + 40 * math.log2(1 + row["evaluations"])
         fill = "none" if hidden else colour
         axes.scatter(x, y, size, facecolors=fill, edgecolors=colour, alpha=0.8, linewidths=1.5)
-        offset = (7 * math.cos(2.4 * number), 7 * math.sin(2.4 * number))
-        write_number(axes, number, x, y, offset)
+        marks.append((x, y))
     label(
         axes,
         "relative standard deviation of one call",
@@ -57,7 +57,7 @@ def plot_gradients(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(list(TICKS), list(TICKS.values()))
     grid(axes)
-    return axes
+    return write_numbers(axes, marks)
 
 
 def gradients_figure(rows: Sequence[dict[str, Any]], part: str) -> Figure:

@@ -46,7 +46,10 @@ def plot_reliability(axes: Axes, probabilities: FloatArray, codes: NDArray[np.in
         x, y = said[own].mean(), hits / n
         off = [[max(y - interval.low, 0)], [max(interval.high - y, 0)]]
         size = 3 + 9 * np.sqrt(n / len(said))
-        axes.errorbar(x, y, off, fmt="o", color=OKABE_ITO[0], markersize=size, linewidth=1.2)
+        marks = axes.errorbar(
+            x, y, off, fmt="o", color=OKABE_ITO[0], markersize=size, elinewidth=1.2
+        )
+        marks[0].set_clip_on(False)
     of = "the second class" if two else "the most probable class"
     label(axes, f"predicted probability of {of}", "how often it came")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))

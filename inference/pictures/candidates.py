@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyromoe.inference.pictures.frame import SIZE, SMALL, add_legend, label, name_ticks, new_figure
+from pyromoe.inference.pictures.frame import (
+    SIZE,
+    SMALL,
+    add_legend,
+    label,
+    name_columns,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +63,13 @@ def plot_held_out(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
     for place, row in enumerate(known):
         if -row["behind"] < low - 0.6 * room:
             text = f"{-row['behind']:.3g}"
-            axes.annotate(f"{text}\nbelow", (place, low - 0.5 * room), ha="center", fontsize=SMALL)
+            axes.annotate(
+                f"{text}\nbelow",
+                (place, low - 0.5 * room),
+                ha="center",
+                fontsize=SMALL,
+                bbox={"color": "white", "pad": 1},
+            )
     return axes
 
 
@@ -90,7 +103,7 @@ def selection_figure(rows: Sequence[dict[str, Any]]) -> Figure:
 
 def _label(axes: Axes, rows: Sequence[dict[str, Any]], measure: str) -> None:
     names = [row["candidate"] if _mixture(row) else "network" for row in rows]
-    name_ticks(axes.xaxis, range(len(rows)), names, 12)
+    name_columns(axes, range(len(rows)), names)
     label(axes, "experts", measure)
     axes.set_xlim(-0.5, len(rows) - 0.5)
     axes.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)

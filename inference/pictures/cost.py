@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from pyromoe.inference.pictures.colours import OBJECTIVES
 from pyromoe.inference.pictures.frame import grid, label, new_figure, plain
-from pyromoe.inference.pictures.key import write_key, write_number
+from pyromoe.inference.pictures.key import write_key, write_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Cost = Literal["seconds", "evaluations"]
 NAMES = {"seconds": "seconds", "evaluations": "experts run for a datum, all steps together"}
+DECADE = 10.0
+"""Within less, powers of ten are too few to read costs from."""
 FAR = 3.0
 """Interquartile ranges below the median: where less is drawn at the lower edge."""
 
@@ -39,7 +41,8 @@ def plot_comparison(axes: Axes, rows: Sequence[dict[str, Any]], cost: Cost = "se
     groups = treatments_of(rows)
     every = [row[measure] for own in groups for row in own]
     floor = _floor(every)
-    for number, own in enumerate(groups, 1):
+    marks = []
+    for own in groups:
         x, y = ([f(row) for row in own] for f in (lambda r: cost_of(r, cost), lambda r: r[measure]))
         colour, middle = OBJECTIVES[own[0]["objective"]], float(np.exp(np.mean(np.log(x))))
         mean = float(np.mean(y))
@@ -50,17 +53,20 @@ def plot_comparison(axes: Axes, rows: Sequence[dict[str, Any]], cost: Cost = "se
             axes.vlines(middle, max(min(y), floor), max(y), color=colour, linewidth=1)
             axes.plot(x, y, "o", color=colour, markersize=2.5, alpha=0.5, linestyle="none")
             axes.plot(middle, mean, "o", color=colour, markersize=6)
-        offset = (8 * math.cos(2.4 * number), 8 * math.sin(2.4 * number))
-        write_number(axes, number, middle, mean, offset)
+        marks.append((middle, mean))
     label(axes, NAMES[cost], f"log p(y | x) of {named} rows, nats a datum")
     axes.set_xscale("log")
     low, high = min(v for v in every if v >= floor), max(every)
     room = 0.08 * (high - low) or 0.1
     axes.set_ylim(floor - room, high + room)
+    costs = [cost_of(row, cost) for own in groups for row in own]
+    axes.set_xlim(min(costs) / 1.2, max(costs) * 1.2)
+    if max(costs) < DECADE * min(costs):
+        axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(lambda value, _: plain(value))
     axes.xaxis.set_minor_formatter(lambda value, _: "")
     grid(axes)
-    return axes
+    return write_numbers(axes, marks)
 
 
 def comparison_figure(rows: Sequence[dict[str, Any]], cost: Cost = "seconds") -> Figure:

@@ -18,7 +18,7 @@ from pyromoe.inference.pictures.colours import (
     palette,
     to_array,
 )
-from pyromoe.inference.pictures.frame import MANY, grid, label, name_ticks
+from pyromoe.inference.pictures.frame import MANY, grid, label, name_columns, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,37 +86,23 @@ def plot_curves(
         axes: where to draw.
         curves: see `curves_of`.
         x: the predictor of each row, (N,), on the scale of `curves.values`; None for no rows.
-        y: the response of each row, (N,).
+        y: the response of each row, (N,); where curves are of a class, 1 for that class, else 0.
         responsibilities: r, (N, K).
         colours: of the experts; see `palette`.
     """
-    places = _places(curves.values)
     shares = curves.gate.mean(1) if responsibilities is None else responsibilities.mean(0)
     own = colours or palette(len(shares), shares)
     if x is not None and y is not None:
-        _rows(axes, _on(x, curves.values), y, responsibilities, own)
-    chosen = curves.gate >= CHOSEN
-    for k in leading(shares):
-        for low, high, opacity in (
-            (curves.low, curves.high, 0.12),
-            (curves.mean_low, curves.mean_high, 0.3),
-        ):
-            if low is not None and high is not None:
-                axes.fill_between(
-                    places,
-                    low[k],
-                    high[k],
-                    where=chosen[k],
-                    color=own[k],
-                    alpha=opacity,
-                    linewidth=0,
-                )
-    for k, mean in enumerate(curves.means):
-        _line(axes, places, mean, curves.gate[k], own[k])
-    _limits(axes, curves, chosen, y)
+        # Rows of a class and of the others would cover each other.
+        aside = 0.0 if curves.low is not None else np.linspace(-0.04, 0.04, len(y))
+        _rows(axes, _on(x, curves.values), y + aside, responsibilities, own)
+    label(axes, shortened(curves.predictor), shortened(curves.response))
     if curves.values.dtype.kind == "U":
-        name_ticks(axes.xaxis, places, list(curves.values.astype(str)), 16)
-    label(axes, curves.predictor, curves.response)
+        _levels(axes, curves, own)
+        name_columns(axes, _places(curves.values), curves.values.astype(str).tolist())
+    else:
+        _lines(axes, curves, shares, own)
+    _limits(axes, curves, y)
     expert_legend(axes, own, shares, written=responsibilities is not None)
     grid(axes)
     return axes
@@ -145,13 +131,13 @@ def plot_gate(
         for k, share in enumerate(gate):
             axes.bar(places, share, 0.8, bottom, color=own[k])
             bottom += share
-        name_ticks(axes.xaxis, places, list(values.astype(str)), 16)
+        name_columns(axes, places, values.astype(str).tolist())
     else:
         for area in axes.stackplot(places, gate, colors=own, linewidth=0):
             area.set_rasterized(len(gate) > LEADING)
         axes.set_xlim(places[0], places[-1])
     axes.set_ylim(0, 1)
-    label(axes, predictor, "gate p(z | x)")
+    label(axes, shortened(predictor), "gate p(z | x)")
     expert_legend(axes, own, shares, written=False)
     return axes
 
@@ -179,7 +165,7 @@ def plot_gate_map(
     image = paled(to_array(own)[of_points.argmax(-1)], strength)
     ends = [v for along in values for v in (along[0], along[-1])]
     axes.imshow(image, origin="lower", aspect="auto", interpolation="none", extent=tuple(ends))
-    label(axes, *predictors)
+    label(axes, *map(shortened, predictors))
     expert_legend(axes, own, shares, written=False)
     return axes
 
@@ -208,6 +194,42 @@ def _rows(
     axes.scatter(x, y, 5 if many else 10, points, alpha=0.7, linewidths=0, rasterized=many)
 
 
+def _lines(axes: Axes, curves: Curves, shares: FloatArray, colours: Sequence[str]) -> None:
+    """Draw experts as lines, the leading ones with bands."""
+    for k in leading(shares):
+        for low, high, opacity in (
+            (curves.low, curves.high, 0.12),
+            (curves.mean_low, curves.mean_high, 0.3),
+        ):
+            if low is not None and high is not None:
+                axes.fill_between(
+                    curves.values.astype(float),
+                    low[k],
+                    high[k],
+                    where=curves.gate[k] >= CHOSEN,
+                    color=colours[k],
+                    alpha=opacity,
+                    linewidth=0,
+                )
+    for k, mean in enumerate(curves.means):
+        _line(axes, curves.values.astype(float), mean, curves.gate[k], colours[k])
+
+
+def _levels(axes: Axes, curves: Curves, colours: Sequence[str]) -> None:
+    """Draw experts side by side at each level, with bars for bands."""
+    number = len(colours)
+    for k, mean in enumerate(curves.means):
+        x = np.arange(len(mean)) + 0.7 * ((k + 0.5) / number - 0.5)
+        opacity = FAINTEST + (1 - FAINTEST) * np.sqrt(curves.gate[k])
+        axes.scatter(x, mean, 30, colours[k], alpha=opacity, linewidths=0, zorder=3)
+        for low, high, width in (
+            (curves.low, curves.high, 1.2),
+            (curves.mean_low, curves.mean_high, 3.0),
+        ):
+            if low is not None and high is not None:
+                axes.vlines(x, low[k], high[k], colours[k], linewidth=width, alpha=opacity)
+
+
 def _line(axes: Axes, x: FloatArray, y: FloatArray, gate: FloatArray, colour: str) -> None:
     """Draw a line that is as opaque as the gate is sure of an expert, in steps."""
     steps = np.round(OPACITIES * np.sqrt((gate[1:] + gate[:-1]) / 2)) / OPACITIES
@@ -219,11 +241,10 @@ def _line(axes: Axes, x: FloatArray, y: FloatArray, gate: FloatArray, colour: st
     axes.add_collection(lines)
 
 
-def _limits(axes: Axes, curves: Curves, chosen: NDArray[np.bool_], y: FloatArray | None) -> None:
+def _limits(axes: Axes, curves: Curves, y: FloatArray | None) -> None:
     """Show the rows and the experts where they are chosen: elsewhere they may be anywhere."""
-    shown = [curves.means[chosen]]
-    shown += [] if y is None else [y[np.isfinite(y)]]
-    every = np.concatenate(shown)
+    shown = [curves.means[curves.gate >= CHOSEN], *([] if y is None else [y[np.isfinite(y)]])]
+    every = np.concatenate(shown) if sum(map(len, shown)) else curves.means.ravel()
     room = ROOM * (every.max() - every.min()) or 1.0
     axes.set_ylim(every.min() - room, every.max() + room)
     places = _places(curves.values)

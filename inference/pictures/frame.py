@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 WIDTH = 6.25
 """Of a figure, in inches: 600 pixels, at which a letter of SIZE points has 11 and of SMALL 10."""
 SIZE, SMALL = 8.0, 7.5
-LONGEST = 44
-"""Letters of a name in a label."""
+LONGEST, SHORT = 36, 26
+"""Letters of a name in a label, and at a tick."""
+ACROSS, UPRIGHT, LEGIBLE = 64, 18, 10
+"""Letters that have room beside each other, and upright; fewer would say too little of a name."""
 MANY = 2000
 """Marks from which on a scatter is a bitmap within an SVG."""
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -60,10 +62,18 @@ def grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def name_ticks(axis: Axis, places: ArrayLike, names: Sequence[str], longest: int) -> None:
-    """Put names from data at places of an axis, cut to a number of letters."""
+def name_ticks(axis: Axis, places: ArrayLike, names: Sequence[str], longest: int = SHORT) -> None:
+    """Put names from data at places of an axis."""
     texts = [shortened(name, longest) for name in names]
     axis.set_ticks(np.asarray(places).tolist(), texts, parse_math=False, fontsize=SIZE)
+
+
+def name_columns(axes: Axes, places: ArrayLike, names: Sequence[str]) -> None:
+    """Put names from data below the horizontal axis, upright where they need the room."""
+    room = ACROSS // len(names)
+    upright = room < LEGIBLE and room < max(len(name) for name in names)
+    name_ticks(axes.xaxis, places, names, UPRIGHT if upright else room)
+    axes.tick_params("x", rotation=90 if upright else 0)
 
 
 def add_legend(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from pyromoe.inference.pictures.colours import GREY
 from pyromoe.inference.pictures.frame import SMALL, shortened
 
 if TYPE_CHECKING:
@@ -13,6 +17,21 @@ if TYPE_CHECKING:
 
 LONGEST = 36
 """Letters of a name."""
+TURNS = 12
+"""Places at a distance from a mark."""
+AROUND = np.array(
+    [
+        (radius * math.cos(angle), radius * math.sin(angle))
+        for radius in (8, 16, 24, 32, 40, 48)
+        for angle in np.arange(1, TURNS + 1) * math.tau / TURNS
+    ]
+)
+"""Where a number may stand, the nearest places first, in points."""
+LETTERS = (11.0, 8.0)
+"""Room of a number, in points."""
+EDGE = 5.0
+"""Room between a number and the edge of the picture, in points."""
+LEADER: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.4, "color": GREY, "shrinkB": 0}
 
 
 def write_key(
@@ -38,22 +57,32 @@ def write_key(
     return axes
 
 
-def write_number(axes: Axes, number: int, x: float, y: float, offset: tuple[float, float]) -> None:
-    """Write the number of a mark beside it.
+def write_numbers(axes: Axes, points: Sequence[tuple[float, float]]) -> Axes:
+    """Number marks from 1, each number as near to its mark as others leave room for.
 
     Args:
-        axes: where to write.
-        number: of the mark, from 1.
-        x: its place.
-        y: its place.
-        offset: from there, in points.
+        axes: where the marks are; its limits and scales must be set.
+        points: where each mark is.
     """
-    axes.annotate(
-        str(number),
-        (x, y),
-        offset,
-        textcoords="offset points",
-        fontsize=SMALL,
-        ha="center",
-        va="center",
-    )
+    box = axes.get_window_extent()
+    point = axes.figure.dpi / 72
+    taken = np.empty((0, 2))
+    for number, at in enumerate(points, 1):
+        mark = axes.transData.transform(at)
+        places = mark + point * AROUND
+        inside = ((places > box.min + EDGE * point) & (places < box.max - EDGE * point)).all(1)
+        apart = np.abs(places[:, None] - taken) > np.array(LETTERS) * point
+        free = np.flatnonzero(inside & apart.any(-1).all(-1))
+        i = int(free[0]) if len(free) else 0
+        taken = np.concatenate([taken, places[i : i + 1]])
+        axes.annotate(
+            str(number),
+            at,
+            tuple(AROUND[i]),
+            textcoords="offset points",
+            fontsize=SMALL,
+            ha="center",
+            va="center",
+            arrowprops=LEADER if i >= TURNS else None,
+        )
+    return axes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyromoe.inference.pictures.frame import SIZE, SMALL, label, name_ticks
+from pyromoe.inference.pictures.frame import SIZE, SMALL, label, name_columns, name_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,13 +106,12 @@ def plot_agreement(axes: Axes, index: FloatArray, names: Sequence[str]) -> Axes:
         names: of the fits.
     """
     number = len(names)
-    image = axes.imshow(index, MAP, vmin=0, vmax=1, interpolation="none")
+    image = axes.imshow(index, MAP, vmin=0, vmax=1, aspect="auto", interpolation="none")
     shown = range(0, number, -(-number // NAMED))
     some = [names[i] for i in shown]
-    name_ticks(axes.xaxis, shown, some, 20)
-    name_ticks(axes.yaxis, shown, some, 20)
     label(axes)
-    axes.tick_params("x", rotation=90 if number > 3 else 0)
+    name_columns(axes, shown, some)
+    name_ticks(axes.yaxis, shown, some)
     if number <= WRITTEN:
         for i, j in np.ndindex(index.shape):
             colour = "black" if index[i, j] > 0.5 else "white"
