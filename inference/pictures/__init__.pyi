@@ -18,7 +18,12 @@ from .curves import (
     plot_gate as plot_gate,
     plot_gate_map as plot_gate_map,
 )
-from .frame import new_figure as new_figure, to_png as to_png, to_svg as to_svg
+from .frame import (
+    add_legend as add_legend,
+    new_figure as new_figure,
+    to_png as to_png,
+    to_svg as to_svg,
+)
 from .grids import curves_of as curves_of, gate_map_of as gate_map_of
 from .history import history_figure as history_figure, plot_history as plot_history
 from .partitions import (
