@@ -40,7 +40,8 @@ def axes_of(height: float = 3.6) -> Axes:
 
 
 def svg_of(axes: Axes) -> str:
-    return draw.to_svg(axes.get_figure(root=True)).decode()  # type: ignore[arg-type]
+    figure: Any = axes.get_figure(root=True)
+    return draw.to_svg(figure).decode()
 
 
 def some(n: int, k: int, seed: int = 0) -> FloatArray:
@@ -123,7 +124,7 @@ def every_picture(k: int) -> dict[str, Callable[[Axes], Axes]]:
     }
 
 
-def texts(figure: Figure) -> list[Text]:
+def texts(figure: Figure) -> list[Any]:
     """What is written in a figure once it has been laid out, but for numbers at ticks."""
     figure.draw_without_rendering()
     found: list[Any] = figure.findobj(Text)
@@ -277,7 +278,7 @@ def test_a_legend_names_the_leading_of_many_experts() -> None:
 
 def test_the_map_has_the_responsibilities() -> None:
     r = np.array([[0.1, 0.9], [1.0, 0.0], [0.8, 0.2], [0.0, 1.0], [0.0, 1.0]])
-    axes = draw.plot_assignments(axes_of(), r, ["#000000", "#ff0000"])
+    axes: Any = draw.plot_assignments(axes_of(), r, ["#000000", "#ff0000"])
     image = axes.images[0].get_array()
     assert image is not None
     assert [t.get_text() for t in axes.get_yticklabels()] == ["expert 1, 62%", "expert 0, 38%"]
@@ -297,8 +298,8 @@ def test_the_map_of_many_rows_keeps_their_mean() -> None:
 
 def test_entropies_are_counted() -> None:
     r = np.array([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
-    axes = draw.plot_entropy(axes_of(), r)
-    counts, edges, _ = axes.patches[0].get_data()  # type: ignore[attr-defined]
+    axes: Any = draw.plot_entropy(axes_of(), r)
+    counts, edges, _ = axes.patches[0].get_data()
     assert counts.sum() == 4
     assert (counts[0], counts[-1]) == (3, 1)
     assert edges[-1] == pytest.approx(np.log(2))
@@ -311,7 +312,7 @@ def test_the_projection_has_distances_and_colours_of_the_rows() -> None:
     x = np.random.default_rng(0).normal(size=(30, 2)) * [1, 100]
     x[3, 0] = np.nan
     r = some(30, 3)
-    axes = draw.plot_partition(axes_of(), x, r)
+    axes: Any = draw.plot_partition(axes_of(), x, r)
     points = np.asarray(axes.collections[0].get_offsets())
     kept = np.delete(x, 3, 0)
     scaled = (kept - kept.mean(0)) / kept.std(0)
@@ -333,7 +334,7 @@ def distances(x: FloatArray) -> FloatArray:
 def test_curves_have_their_means_and_rows_their_places() -> None:
     c, rng = curves(3), np.random.default_rng(0)
     x, y, r = rng.uniform(-1, 1, 40), rng.normal(size=40), some(40, 3)
-    axes = draw.plot_curves(axes_of(), c, x, y, r)
+    axes: Any = draw.plot_curves(axes_of(), c, x, y, r)
     rows, *others = axes.collections
     np.testing.assert_allclose(np.asarray(rows.get_offsets()), np.stack([x, y], 1))
     mixed = r @ np.array([to_rgb(colour) for colour in OKABE_ITO[:3]])
@@ -352,18 +353,18 @@ def test_curves_have_their_means_and_rows_their_places() -> None:
 
 def test_bands_end_where_they_were_said_to() -> None:
     c = curves(1)
-    axes = draw.plot_curves(axes_of(), c)
+    axes: Any = draw.plot_curves(axes_of(), c)
     outer, inner, _ = axes.collections
     for band, low, high in ((outer, c.low, c.high), (inner, c.mean_low, c.mean_high)):
         assert low is not None
         assert high is not None
-        y = band.get_paths()[0].vertices[:, 1]  # type: ignore[index]
+        y = band.get_paths()[0].vertices[:, 1]
         assert (y.min(), y.max()) == (low.min(), high.max())
 
 
 def test_levels_stand_beside_each_other_by_name() -> None:
     c = levels(2, ["a", "_b$", "c"])
-    axes = draw.plot_curves(axes_of(), c)
+    axes: Any = draw.plot_curves(axes_of(), c)
     assert [t.get_text() for t in axes.get_xticklabels()] == ["a", "_b$", "c"]
     marks = [np.asarray(axes.collections[i].get_offsets())[:, 1] for i in (0, 2)]
     np.testing.assert_allclose(marks, c.means)
@@ -371,8 +372,8 @@ def test_levels_stand_beside_each_other_by_name() -> None:
 
 def test_the_gate_is_stacked_to_one() -> None:
     c = curves(4)
-    axes = draw.plot_gate(axes_of(), "x", c.values, c.gate)
-    tops = [area.get_paths()[0].vertices[:, 1].max() for area in axes.collections]  # type: ignore[index]
+    axes: Any = draw.plot_gate(axes_of(), "x", c.values, c.gate)
+    tops = [area.get_paths()[0].vertices[:, 1].max() for area in axes.collections]
     np.testing.assert_allclose(tops, c.gate.cumsum(0).max(1))
     assert axes.get_ylim() == (0, 1)
 
@@ -380,7 +381,7 @@ def test_the_gate_is_stacked_to_one() -> None:
 def test_the_map_of_the_gate_shows_who_leads_and_how_clearly() -> None:
     gate = np.array([[[0.5, 0.9], [0.0, 1.0]], [[0.5, 0.1], [1.0, 0.0]]])  # (K, H, G)
     values = (np.array([0.0, 1.0]), np.array([5.0, 6.0]))
-    axes = draw.plot_gate_map(axes_of(), ("a", "b"), values, gate)
+    axes: Any = draw.plot_gate_map(axes_of(), ("a", "b"), values, gate)
     image = axes.images[0].get_array()
     assert image is not None
     np.testing.assert_allclose(image[1], [to_rgb(OKABE_ITO[1]), to_rgb(OKABE_ITO[0])])
@@ -392,7 +393,7 @@ def test_rows_that_share_an_expert_stand_together() -> None:
     group = np.array([0, 1, 0, 1, 0, 2])
     together = draw.coassignment([np.eye(3)[group], np.eye(4)[group + 1]])
     np.testing.assert_array_equal(together, group[:, None] == group)
-    axes = draw.plot_coassignment(axes_of(), together, of=60)
+    axes: Any = draw.plot_coassignment(axes_of(), together, of=60)
     image = np.asarray(axes.images[0].get_array())
     order = draw.cluster_order(together)
     np.testing.assert_array_equal(image, together[order][:, order])
@@ -407,7 +408,7 @@ def test_agreement_does_not_depend_on_numbers() -> None:
     assert index[0, 1] == 1
     assert index[0, 2] < 0.1
     np.testing.assert_array_equal(index, index.T)
-    axes = draw.plot_agreement(axes_of(), index, ["a", "b", "c"])
+    axes: Any = draw.plot_agreement(axes_of(), index, ["a", "b", "c"])
     np.testing.assert_array_equal(np.asarray(axes.images[0].get_array()), index)
     assert [t.get_text() for t in axes.texts[:2]] == ["1.00", "1.00"]
 
@@ -416,23 +417,23 @@ def test_reliability_is_how_often_it_came() -> None:
     p = np.repeat([0.05, 0.95], 20)
     codes = np.concatenate([np.arange(20) < 5, np.arange(20) < 18]).astype(int)
     codes = np.append(codes, -1)  # missing
-    axes = draw.plot_reliability(axes_of(), np.stack([1 - p, p], 1)[[*range(40), 0]], codes)
+    axes: Any = draw.plot_reliability(axes_of(), np.stack([1 - p, p], 1)[[*range(40), 0]], codes)
     marks = [line.get_xydata() for line in axes.lines[1:]]
-    np.testing.assert_allclose(np.concatenate(marks), [[0.05, 0.25], [0.95, 0.9]])  # type: ignore[arg-type]
-    (bar,) = axes.collections[0].get_segments()  # type: ignore[attr-defined]
+    np.testing.assert_allclose(np.concatenate(marks), [[0.05, 0.25], [0.95, 0.9]])
+    (bar,) = axes.collections[0].get_segments()
     np.testing.assert_allclose(bar[:, 1], [0.08657, 0.49105], atol=1e-5)  # Clopper and Pearson
 
 
 def test_reliability_of_more_classes_is_of_the_most_probable() -> None:
     p = np.array([[0.2, 0.7, 0.1], [0.1, 0.2, 0.7]])
-    axes = draw.plot_reliability(axes_of(), p, np.array([1, 0]))
-    np.testing.assert_allclose(axes.lines[1].get_xydata(), [[0.7, 0.5]])  # type: ignore[arg-type]
+    axes: Any = draw.plot_reliability(axes_of(), p, np.array([1, 0]))
+    np.testing.assert_allclose(axes.lines[1].get_xydata(), [[0.7, 0.5]])
     assert "most probable" in axes.get_xlabel()
 
 
 def test_the_histogram_of_the_pit_has_a_band() -> None:
-    axes = draw.plot_pit(axes_of(), (np.arange(400) + 0.5) / 400)
-    counts, edges, _ = axes.patches[0].get_data()  # type: ignore[attr-defined]
+    axes: Any = draw.plot_pit(axes_of(), (np.arange(400) + 0.5) / 400)
+    counts, edges, _ = axes.patches[0].get_data()
     np.testing.assert_allclose(counts, np.ones(20))
     assert len(edges) == 21
     band: Any = axes.patches[1]
@@ -444,10 +445,10 @@ def test_the_histogram_of_the_pit_has_a_band() -> None:
 
 def test_the_best_restart_stands_out() -> None:
     rows = history(3)
-    axes = draw.plot_history(axes_of(), rows, "log_likelihood")
+    axes: Any = draw.plot_history(axes_of(), rows, "log_likelihood")
     own = [(r["step"], r["log_likelihood"]) for r in rows if r["restart"] == 0]
     known = [pair for pair in own if pair[1] is not None]
-    np.testing.assert_allclose(axes.lines[-1].get_xydata(), known)  # type: ignore[arg-type]
+    np.testing.assert_allclose(axes.lines[-1].get_xydata(), known)
     assert axes.lines[-1].get_color() == OKABE_ITO[0]
     figure = draw.history_figure(rows)
     assert [a.get_ylabel() for a in figure.axes][-1] == "temperature"
@@ -456,7 +457,7 @@ def test_the_best_restart_stands_out() -> None:
 
 def test_a_comparison_has_every_seed_and_their_mean() -> None:
     rows = [*comparison(3), {"treatment": "broken", "seed": 0, "failure": "the loss is nan"}]
-    axes = draw.plot_comparison(axes_of(), rows, "evaluations")
+    axes: Any = draw.plot_comparison(axes_of(), rows, "evaluations")
     seeds, means = axes.lines[::2], axes.lines[1::2]
     for t, (each, mean) in enumerate(zip(seeds, means, strict=True)):
         own = rows[3 * t : 3 * t + 3]
@@ -473,20 +474,21 @@ def test_one_that_failed_altogether_does_not_hide_the_others() -> None:
     rows = comparison(8)
     for row in rows[-3:]:
         row["test_log_likelihood"] = -1e6
-    axes = draw.plot_comparison(axes_of(), rows)
+    axes: Any = draw.plot_comparison(axes_of(), rows)
     assert axes.get_ylim()[0] > -10
     assert [line.get_marker() for line in axes.lines].count("v") == 1
 
 
 def test_modes_stand_at_their_likelihood() -> None:
-    modes = [
+    modes: list[dict[str, Any]] = [
         {"log_likelihood": -5.0, "hits": 3},
         {"log_likelihood": -7.0, "hits": 1},
         {"log_likelihood": 9.0, "hits": 2, "spikes": [0]},
     ]
-    regular, degenerate = draw.plot_modes(axes_of(), modes).lines
-    np.testing.assert_allclose(regular.get_xydata(), [[-5, 3], [-7, 1]])  # type: ignore[arg-type]
-    np.testing.assert_allclose(degenerate.get_xydata(), [[9, 2]])  # type: ignore[arg-type]
+    axes: Any = draw.plot_modes(axes_of(), modes)
+    regular, degenerate = axes.lines
+    np.testing.assert_allclose(regular.get_xydata(), [[-5, 3], [-7, 1]])
+    np.testing.assert_allclose(degenerate.get_xydata(), [[9, 2]])
 
 
 # What is drawn of a fit is what predict says
@@ -510,12 +512,13 @@ def table(response: str, *, groups: bool = False) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     x, w = rng.normal(5, 2, 60), rng.normal(size=60)
     level = np.array(["b", "a", "a"])[np.arange(60) % 3]
-    y = {
+    responses: dict[str, Any] = {
         "number": x + rng.normal(size=60),
         "count": rng.poisson(3, 60),
         "class": np.array(["no", "yes", "$"])[rng.integers(0, 3, 60)],
-    }[response]
-    own = {"g": np.arange(60) // 3} if groups else {}
+    }
+    y = responses[response]
+    own: dict[str, Any] = {"g": np.arange(60) // 3} if groups else {}
     own |= {"w2": rng.normal(size=60), "n": rng.poisson(2, 60)}
     return {"x": x, "level": level.tolist(), "w": w, "y": y.tolist(), **own}
 
@@ -599,7 +602,7 @@ def test_the_map_of_the_gate_is_that_of_predict() -> None:
 def test_rows_are_those_of_the_table(groups: bool) -> None:
     found = fitted("normal", "number", groups=groups)
     shown, known = draw.rows_of(found, to_datatree(found)), table("number", groups=groups)
-    np.testing.assert_allclose(draw.values_of(found, "x", shown.x), known["x"])
+    assert draw.values_of(found, "x", shown.x).tolist() == pytest.approx(known["x"])
     assert draw.values_of(found, "level", shown.x).tolist() == known["level"]
     np.testing.assert_allclose(shown.y[:, 0], known["y"])
     told = predict(found, known)

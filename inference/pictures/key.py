@@ -64,13 +64,13 @@ def write_numbers(axes: Axes, points: Sequence[tuple[float, float]]) -> Axes:
         axes: where the marks are; its limits and scales must be set.
         points: where each mark is.
     """
-    box = axes.get_window_extent()
     point = axes.figure.dpi / 72
+    low, high = axes.get_window_extent().padded(-EDGE * point).get_points()
     taken = np.empty((0, 2))
     for number, at in enumerate(points, 1):
         mark = axes.transData.transform(at)
         places = mark + point * AROUND
-        inside = ((places > box.min + EDGE * point) & (places < box.max - EDGE * point)).all(1)
+        inside = ((places > low) & (places < high)).all(1)
         apart = np.abs(places[:, None] - taken) > np.array(LETTERS) * point
         free = np.flatnonzero(inside & apart.any(-1).all(-1))
         i = int(free[0]) if len(free) else 0
