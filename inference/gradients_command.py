@@ -33,7 +33,7 @@ def gradients(
     gradients.csv and gradients.svg.
     """
     from pyromoe.inference.lab import gradients as run
-    from pyromoe.inference.plots import gradients_figure, to_svg
+    from pyromoe.inference.pictures import gradients_figure, to_svg
     from pyromoe.inference.store import free_directory, new_directory, write_csv, write_json
     from pyromoe.models.errors import InputError
     from pyromoe.models.spec_file import read_spec

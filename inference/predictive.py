@@ -149,12 +149,15 @@ def _split(shares: Tensor, mean: Tensor, variance: Tensor) -> Moments:
     between = _expected(shares, (off - of_draw).square()).mean(0)[0]
     overall = of_draw.mean(0, keepdim=True)
     weights = (of_draw - overall).square().mean(0)[0]
-    # Given the expert, a draw counts as often as it takes that expert.
-    total = shares.sum(0)
-    of_draws = torch.where(total > 0, shares / total, 1 / len(shares))
-    experts = (of_draws * mean).sum(0)
+    experts = (_of_draws(shares) * mean).sum(0)
     parts = ((origin + overall)[0, 0], within, between, weights, experts)
     return Moments(*(part.numpy() for part in parts))
+
+
+def _of_draws(shares: Tensor) -> Tensor:
+    """Return how much each draw counts for an expert: as much as it takes it, (S, K, N)."""
+    total = shares.sum(0)
+    return torch.where(total > 0, shares / total, 1 / len(shares))
 
 
 def _expected(shares: Tensor, values: Tensor) -> Tensor:
@@ -176,6 +179,27 @@ def quantiles_of(
         None
         if target.labels
         else fit.encoding.decode(_quantiles(law, shares, probabilities).numpy(), r)
+        for r, (target, law) in enumerate(zip(fit.encoding.targets, laws, strict=True))
+    ]
+
+
+def expert_quantiles_of(
+    fit: Fit, found: Components, probabilities: Sequence[float]
+) -> list[NDArray[Any] | None]:
+    """Return the quantiles of each expert by itself, (Q, K, N); otherwise as `quantiles_of`."""
+    laws = fit.model.likelihood.marginals(**found.parameters)
+    weight = _of_draws(found.shares)
+    wanted = torch.tensor(probabilities, dtype=weight.dtype)[:, None, None]
+
+    def reached(law: TorchDistribution, y: Tensor) -> Tensor:
+        below = torch.stack([(weight * law.cdf(of_p)).sum(0) for of_p in y])
+        return below >= wanted * (1 - ROUNDING)
+
+    shape = (len(probabilities), *weight.shape[1:])
+    return [
+        None
+        if target.labels
+        else fit.encoding.decode(smallest(partial(reached, law), shape).numpy(), r)
         for r, (target, law) in enumerate(zip(fit.encoding.targets, laws, strict=True))
     ]
 

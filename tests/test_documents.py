@@ -10,6 +10,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
+from pyromoe.inference import pictures
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import MixtureOfExperts
@@ -28,6 +29,7 @@ FITTING_PAGE = (ROOT / "docs" / "fitting.md").read_text()
 ROWS_PAGE = (ROOT / "docs" / "rows.md").read_text()
 PREDICTIONS_PAGE = (ROOT / "docs" / "predictions.md").read_text()
 SELECTION_PAGE = (ROOT / "docs" / "selection.md").read_text()
+PICTURES_PAGE = (ROOT / "docs" / "pictures.md").read_text()
 GATES_PAGE = (ROOT / "docs" / "gates.md").read_text()
 
 
@@ -89,6 +91,14 @@ def test_the_program_of_predictions_runs() -> None:
     assert names["whole"].shape == (3, 190)
     assert names["of_experts"].shape == (3, 2, 190)
     assert {"q0.05", "q0.5", "q0.95"} <= set(names["table"].column_names)
+
+
+def test_the_page_of_pictures_draws_one_and_names_all() -> None:
+    assert run(PICTURES_PAGE)["svg"].startswith(b"<?xml")
+    named = set(re.findall(r"\w+", PICTURES_PAGE))
+    drawn = {name for name in dir(pictures) if name.startswith("plot_") or "_figure" in name}
+    assert drawn
+    assert drawn <= named
 
 
 def test_the_program_of_the_selection_runs() -> None:

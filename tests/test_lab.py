@@ -18,8 +18,8 @@ from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.exact import exact_treatment
 from pyromoe.inference.gradient_moments import MEASURES, Moments
 from pyromoe.inference.measuring import Lab
+from pyromoe.inference.pictures import gradients_figure, to_svg
 from pyromoe.inference.plan import make_plan, with_treatment
-from pyromoe.inference.plots import gradients_figure, to_svg
 from pyromoe.inference.svi import fit
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError, log_joint

@@ -16,8 +16,8 @@ from scipy import stats  # type: ignore[import-untyped]
 from pyromoe.inference import Selection, cli, fit, select
 from pyromoe.inference.candidates import candidates
 from pyromoe.inference.likelihood_ratio import LikelihoodRatio, bootstrap_test, sample
+from pyromoe.inference.pictures import selection_figure
 from pyromoe.inference.recommendation import mean_and_error, recommend, recommended
-from pyromoe.inference.selection_plot import selection_figure
 from pyromoe.models import InputError, SpecFile, parse_spec
 from pyromoe.models.data import undivided
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
+from pyromoe.inference.pictures.frame import (
+    SIZE,
+    SMALL,
+    add_legend,
+    label,
+    name_columns,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 HELD_OUT, OTHER = "#0072B2", "#D55E00"
 CRITERIA = {
@@ -43,9 +52,8 @@ def plot_held_out(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
             capsize=4,
         )
     axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-    _label(axes, known)
-    axes.set_ylabel("held-out log p(y|x) less that of the best mixture,\nnats a datum")
-    axes.set_title("filled: recommended; bars: one standard error", fontsize=10)
+    _label(axes, known, "held-out log p(y|x) less that of\nthe best mixture, nats a datum")
+    axes.set_title("filled: recommended; bars: one standard error", fontsize=SIZE)
     # One that fails altogether would hide how the others differ.
     ends = [-row["behind"] - row["behind_standard_error"] for row in known if _mixture(row)]
     tops = [-row["behind"] + row["behind_standard_error"] for row in known]
@@ -55,7 +63,13 @@ def plot_held_out(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
     for place, row in enumerate(known):
         if -row["behind"] < low - 0.6 * room:
             text = f"{-row['behind']:.3g}"
-            axes.annotate(f"{text}\nbelow", (place, low - 0.5 * room), ha="center", fontsize=8)
+            axes.annotate(
+                f"{text}\nbelow",
+                (place, low - 0.5 * room),
+                ha="center",
+                fontsize=SMALL,
+                bbox={"color": "white", "pad": 1},
+            )
     return axes
 
 
@@ -67,31 +81,30 @@ def plot_criteria(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
         rows: see `Selection`.
     """
     known = [row for row in rows if "aic" in row and _mixture(row)]
-    for key, (name, colour, marker) in CRITERIA.items():
+    handles: list[Line2D] = []
+    for key, (_, colour, marker) in CRITERIA.items():
         lowest = min(row[key] for row in known)
         values = [(row[key] - lowest) / 2 for row in known]
-        axes.plot(range(len(known)), values, marker=marker, color=colour, label=name)
-    _label(axes, known)
-    axes.set_ylabel("half of criterion less its lowest, nats")
-    axes.set_title("lowest is best", fontsize=10)
-    axes.legend(frameon=False)
+        handles += axes.plot(range(len(known)), values, marker=marker, color=colour)
+    _label(axes, known, "half of criterion less its\nlowest, nats: lowest is best")
+    add_legend(axes, handles, [name for name, _, _ in CRITERIA.values()])
     return axes
 
 
 def selection_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     """Return the picture of a selection: held-out differences, and criteria."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = new_figure(height=5.6)
+    upper, lower = figure.subplots(2, 1)
     if any("behind" in row and _mixture(row) for row in rows):
-        plot_held_out(left, rows)
-        plot_criteria(right, rows)
+        plot_held_out(upper, rows)
+        plot_criteria(lower, rows)
     return figure
 
 
-def _label(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    names = [row["candidate"] if _mixture(row) else "plain\nnetwork" for row in rows]
-    axes.set_xticks(range(len(rows)), names)
-    axes.set_xlabel("experts")
+def _label(axes: Axes, rows: Sequence[dict[str, Any]], measure: str) -> None:
+    names = [row["candidate"] if _mixture(row) else "network" for row in rows]
+    name_columns(axes, range(len(rows)), names)
+    label(axes, "experts", measure)
     axes.set_xlim(-0.5, len(rows) - 0.5)
     axes.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
 
