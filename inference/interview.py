@@ -42,6 +42,7 @@ class Interview:
 
     def answer(
         self,
+        label: str,
         question: str,
         guess: Guess[T],
         read: Callable[[str], T],
@@ -51,7 +52,8 @@ class Interview:
         """Return the answer to a question, asked until it can be read.
 
         Args:
-            question: in a few words.
+            label: what is asked for, in a word.
+            question: what else may be said to it.
             guess: the answer that Enter stands for.
             read: makes the answer of a text, or raises an InputError.
             show: makes a text of an answer.
@@ -61,11 +63,11 @@ class Interview:
             return read(given)
         shown = one_line(show(guess.value), 60)
         if not self.ask:
-            terminal.out.print(f"{question}: {shown} ({guess.why})", markup=False)
+            terminal.out.print(f"{label}: {shown} ({guess.why})", markup=False)
             return guess.value
-        terminal.out.print(f"\n{question}; guessed: {guess.why}", markup=False)
+        terminal.out.print(f"\n{question}. Guessed: {guess.why}.", markup=False)
         while True:
-            prompt = partial(Prompt.ask, Text("answer"), default=shown, console=terminal.out)
+            prompt = partial(Prompt.ask, Text(label), default=shown, console=terminal.out)
             text = answered(prompt)
             if text == shown:
                 return guess.value

@@ -29,6 +29,8 @@ HEAD = """\
 Made by pyromoe new from {data} ({rows} rows). Lines that begin with # and a space explain.
 To change a setting that begins with # alone, remove the #; it shows the default.
 All settings: pyromoe check prints them with their values, docs/spec.md explains them."""
+ASKED = "A few questions; Enter takes the answer in brackets, and the spec can be edited later."
+UNASKED = "Nobody is asked, and every guess is taken; options and the spec can say otherwise."
 MOST_SHOWN = 40
 GateKind = Literal["equal", "constant", "linear", "mlp", "cosine", "top_k", "stick_breaking"]
 
@@ -50,7 +52,7 @@ def new(
     from pyromoe.models.column_summary import summarise
     from pyromoe.models.table import read_rows
 
-    ask = not yes and sys.stdin.isatty()
+    ask = not yes and sys.stdin.isatty() and terminal.out.is_terminal
     _check_target(out)
     rows = read_rows(data)
     if not rows.table.num_rows:
@@ -58,8 +60,7 @@ def new(
     replace = _may_replace(out, ask=ask, force=force)
     columns = summarise(rows)
     _show(rows, columns)
-    how = "Enter takes the answer in brackets." if ask else "Every guess is taken:"
-    terminal.out.print(f"\n{how}", markup=False)
+    terminal.out.print(f"\n{ASKED if ask else UNASKED}", markup=False)
     interview = Interview(rows, columns, ask)
     place = Path(os.path.relpath(data, out.parent)).as_posix()
     tree = ask_all(interview, place, Given(response, family, experts, gate))
@@ -97,7 +98,7 @@ def _show(rows: Rows, columns: list[ColumnSummary]) -> None:
     """Print what the columns hold."""
     where, number = one_line(rows.source), rows.table.num_rows
     terminal.out.print(f"{where}: {number} rows, {len(columns)} columns\n", markup=False)
-    headings = ["", "column", "values", "distinct", "missing", "from - to"]
+    headings = ["", "column", "holds", "distinct", "missing", "values"]
     terminal.table(
         headings,
         [

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute
 
 from pyromoe.models.columns import column_of, is_numeric, plain_array
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from pyromoe.models.columns import FloatArray
     from pyromoe.models.table import Rows
 
+Kind = Literal["integer", "real", "text", "empty"]
 MOST_SHOWN = 3
 
 
@@ -34,7 +34,7 @@ class ColumnSummary:
     """
 
     name: str
-    kind: Literal["integer", "real", "text", "empty"]
+    kind: Kind
     num_rows: int
     distinct: int
     there: np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -61,15 +61,16 @@ def summarise(rows: Rows) -> list[ColumnSummary]:
 
 
 def _summary(rows: Rows, name: str) -> ColumnSummary:
-    there, column = is_there(rows, name), column_of(rows, name)
-    column = column.filter(pa.array(there))
-    if not len(column):
-        return ColumnSummary(name, "empty", len(there), 0, there, np.empty(0))
+    there, column = is_there(rows, name), column_of(rows, name).drop_null()
+    num_rows = len(there)
+    if not there.any():
+        return ColumnSummary(name, "empty", num_rows, 0, there, np.empty(0))
     if not is_numeric(column.type):
         trimmed = pyarrow.compute.utf8_trim_whitespace(column)
-        words = tuple(sorted(trimmed.unique().to_pylist()))
-        return ColumnSummary(name, "text", len(there), len(words), there, np.empty(0), words)
+        words = tuple(sorted({*trimmed.unique().to_pylist()} - {""}))
+        return ColumnSummary(name, "text", num_rows, len(words), there, np.empty(0), words)
     values = plain_array(column).astype(np.float64)
+    values = values[~np.isnan(values)]
     whole = np.isfinite(values).all() and (values == np.floor(values)).all()
-    kind: Literal["integer", "real"] = "integer" if whole else "real"
-    return ColumnSummary(name, kind, len(there), len(np.unique(values)), there, values)
+    kind: Kind = "integer" if whole else "real"
+    return ColumnSummary(name, kind, num_rows, len(np.unique(values)), there, values)

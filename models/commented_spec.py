@@ -28,7 +28,7 @@ NEXT = {
     "": ("objective",),
     "guide": (),
     "treatment": (),
-    "fit": ("optimiser", "learning_rate", "schedule", "batch_size", "epochs", "restarts"),
+    "fit": ("optimiser", "learning_rate", "schedule", "batch_size", "epochs"),
 }
 """Settings that are shown, but commented out, by section."""
 ALWAYS: dict[str, Any] = {
@@ -100,7 +100,7 @@ def _comment(setting: Setting, kinds: Mapping[str, str], note: str, indent: str)
     allowed = setting.allowed
     if setting.name in TAGS and len(kinds) > 1:
         allowed = "; ".join(f"{words} ({what})" for words, what in kinds.items())
-    sentences = (setting.what, allowed and f"Allowed: {allowed}.", one_line(note))
+    sentences = (setting.what, one_line(note), allowed and f"Allowed: {allowed}.")
     text = " ".join(sentence for sentence in sentences if sentence)
     yield from textwrap.wrap(
         text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False

@@ -63,7 +63,7 @@ def guess_response(columns: Sequence[ColumnSummary], source: str) -> Guess[str]:
 
 
 def guess_family(column: ColumnSummary) -> Guess[Family]:
-    """Return a family that the values of a response allow."""
+    """Return a family that the values of a response, two or more finite ones, allow."""
     if column.distinct == 2:
         return Guess("bernoulli", "two different values")
     if column.kind == "text":
@@ -75,7 +75,8 @@ def guess_family(column: ColumnSummary) -> Guess[Family]:
         if classes is not None:
             return classes
         if 0 <= low <= NEAR_ZERO:
-            ratio = float(values.var() / values.mean())
+            mean = values.mean()
+            ratio = float((values / mean).var() * mean)  # the square of a large one need not be one
             why = f"whole numbers from {low:g}, their variance {ratio:.3g} times their mean"
             return Guess("poisson" if ratio < OVERDISPERSED else "negative_binomial", why)
     if low > 0 and high < 1:

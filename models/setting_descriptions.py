@@ -89,7 +89,9 @@ def allowed(annotation: Any, metadata: list[Any]) -> str:
 
 def _bounds(metadata: list[Any]) -> str:
     words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-    bounds = ((word, getattr(bound, name, None)) for name, word in words.items() for bound in metadata)
+    bounds = (
+        (word, getattr(bound, name, None)) for name, word in words.items() for bound in metadata
+    )
     return ", ".join(f"{word} {bound:g}" for word, bound in bounds
                      if bound is not None and bound < LARGE)  # fmt: skip
 

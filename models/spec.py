@@ -86,7 +86,9 @@ def _long_form(value: object) -> object:
 class Spec(ModelSpec):
     """A mixture of experts, its data, and how to fit it."""
 
-    priors: Annotated[Priors, Field(description="Priors on the weights, for standardised predictors.")] = Priors()
+    priors: Annotated[
+        Priors, Field(description="Priors on the weights of standardised predictors.")
+    ] = Priors()
     objective: Annotated[
         Literal["marginal", "jensen", "elbo", "iwae"] | None,
         Field(description="What is maximised; left out: what the treatment estimates first."),
