@@ -39,9 +39,11 @@ def new(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A .csv, .csv.gz or .parquet file.")],
     out: Annotated[Path, typer.Option("--out", help="The spec to write.")] = Path("spec.yaml"),
     response: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
-    family: Annotated[str | None, typer.Option(help="Family of the response.")] = None,
-    experts: Annotated[int | None, typer.Option(min=1, max=4096, help="How many.")] = None,
-    gate: Annotated[GateKind | None, typer.Option(help="Kind of the gate.")] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Family of the response, e.g. poisson.")
+    ] = None,
+    experts: Annotated[int | None, typer.Option(min=1, max=4096, help="How many experts.")] = None,
+    gate: Annotated[GateKind | None, typer.Option(help="Kind of the gate; else linear.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take every guess.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:

@@ -131,7 +131,11 @@ def test_every_gate_is_documented_and_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)
-def test_the_examples_are_valid(path: Path) -> None:
+def test_the_examples_are_valid_and_say_what_to_look_at(path: Path) -> None:
+    comment = "".join(re.findall("^#.*\n", path.read_text(), re.MULTILINE))
+    assert path.read_text().startswith(comment)
+    assert "# Shows: " in comment
+    assert "Look at " in comment
     file = read_spec(path)
     make_plan(file)
     load(file)
