@@ -12,8 +12,8 @@ from pyromoe.models.spec_file import json_schema
 def spec_schema() -> dict[str, Any]:
     """Return the JSON Schema of a specification, for completion and hover text in editors.
 
-    >>> spec_schema()["$defs"]["Treatment"]["properties"]["temperature"]["description"][:45]
-    'Of decoupled_straight_through: 1.0; gapped_st'
+    >>> "jensen" in spec_schema()["$defs"]["Treatment"]["properties"]["name"]["enum"]
+    True
     """
     schema = json_schema()
     names = list(TREATMENTS)

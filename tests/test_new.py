@@ -36,7 +36,8 @@ from pyromoe.models.guesses import (
     guess_response,
     reason_to_leave_out,
 )
-from pyromoe.models.spec import Spec
+from pyromoe.models.setting_descriptions import choices
+from pyromoe.models.spec import Gate, Spec
 from pyromoe.models.spec_file import parse_spec, read_spec
 
 SOURCE = str(Path(__file__).parent.parent / "src")
@@ -187,6 +188,11 @@ def test_every_gate_is_written_and_valid(run: Run, kind: str) -> None:
     assert read_spec("b.yml").spec.gate.kind == kind
     assert read_spec("b.yml").spec.experts.number == 3
     assert run("check", "b.yml")[0] == 0
+
+
+def test_the_command_knows_every_gate() -> None:
+    kinds = " ".join(choices(get_args(Gate))).replace(",", "").replace(" or", "").split()
+    assert sorted(kinds) == sorted(get_args(GateKind))
 
 
 def uncommented(text: str) -> str:
