@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/.ready
 
-.PHONY: demo test test-fast test-compiled check notebooks catalogue bench clean
+.PHONY: demo test test-fast test-compiled check notebooks pages bench clean
 
 demo: $(STAMP)  ## compare treatments of z on handwritten digits
 	$(BIN)/pyromoe compare examples/digits.yaml
@@ -27,8 +27,9 @@ check: $(STAMP)  ## lint, format and types
 notebooks: $(STAMP)  ## write the notebooks anew from their Python halves
 	$(BIN)/jupytext --to ipynb notebooks/*.py
 
-catalogue: $(STAMP)  ## write docs/catalogue.md from the table of treatments
+pages: $(STAMP)  ## write docs/catalogue.md and docs/spec.md from what is declared
 	$(BIN)/python docs/catalogue.py
+	$(BIN)/python docs/spec.py
 
 bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; an hour and a half
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench

@@ -18,7 +18,7 @@ PAGE = Path(__file__).with_name("catalogue.md")
 HEAD = """\
 # Catalogue of treatments
 
-Written from the table in `inference/treatments/` by `make catalogue`; a test keeps it up to date.
+Written from the table in `inference/treatments/` by `make pages`; a test keeps it up to date.
 What is estimated (the objective) and how its gradient is estimated (the treatment) are two choices;
 `docs/decisions.md` says which guide makes which objective. `pyromoe gradients` measures all of this
 on a model and data of your own.

@@ -6,14 +6,11 @@ Reading a spec, its data and the catalogue takes no torch, so that `--help`, `ch
 
 from __future__ import annotations
 
-import gc
-import importlib
-import importlib.util
 import json
 import os
 import sys
-from types import ModuleType
-from typing import Annotated, Any
+from pathlib import Path  # noqa: TC003  # typer reads it
+from typing import Annotated
 
 import typer
 
@@ -21,8 +18,11 @@ import pyromoe
 from pyromoe.inference import commands, terminal
 from pyromoe.inference.coefficients_command import coefficients, evaluate
 from pyromoe.inference.gradients_command import gradients
-from pyromoe.inference.options import Settings, SpecPath  # noqa: TC001  # typer reads them
+from pyromoe.inference.new_command import new
+from pyromoe.inference.options import Overwrite, Settings, SpecPath  # noqa: TC001  # typer reads them
 from pyromoe.inference.select_command import select
+from pyromoe.inference.startup import lightly
+from pyromoe.inference.writing import new_file
 
 app = typer.Typer(
     help="""Mixtures of experts with a discrete latent, in Pyro.
@@ -31,7 +31,7 @@ app = typer.Typer(
     Smallest spec: [bold]data: {file: train.csv, response: y}[/bold] and
     [bold]likelihood: {family: normal}[/bold].
 
-    Start with: pyromoe check SPEC, then pyromoe fit SPEC, then pyromoe inspect RUN.""",
+    Start with: pyromoe new DATA, then pyromoe fit SPEC, then pyromoe inspect RUN.""",
     rich_markup_mode="rich",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -40,10 +40,13 @@ app = typer.Typer(
 )
 
 
+app.command()(new)
+
+
 @app.command()
 def check(spec: SpecPath, set_: Settings = None) -> None:
     """Validate a spec and its data, and print every default."""
-    _lightly()
+    lightly()
     from pyromoe.inference.choice import settle
     from pyromoe.inference.plan import make_plan
     from pyromoe.models.data import load
@@ -80,7 +83,7 @@ def treatments(
     name: Annotated[str | None, typer.Argument(help="One of them, with its formula.")] = None,
 ) -> None:
     """List the treatments of z, with what they claim."""
-    _lightly()
+    lightly()
     from pyromoe.inference.plan import find
     from pyromoe.inference.treatments import TREATMENTS
     from pyromoe.models.spec_file import SpecFile
@@ -99,11 +102,24 @@ def treatments(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of a spec, for completion in editors."""
-    from pyromoe.models.spec_file import json_schema
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", help="A file to write it to.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Print the JSON Schema of a spec, for completion and hover text in editors.
 
-    terminal.out.print(json.dumps(json_schema(), indent=2), markup=False)
+    Beside a spec, as pyromoe.schema.json, it is named in those that pyromoe new writes.
+    """
+    lightly()
+    from pyromoe.inference.spec_schema import spec_schema
+
+    text = json.dumps(spec_schema(), indent=2)
+    if out is None:
+        terminal.out.print(text, markup=False)
+        return
+    with new_file(out, overwrite=overwrite) as path:
+        path.write_text(f"{text}\n", encoding="utf-8")
+    terminal.out.print(f"written to {out}", markup=False)
 
 
 def main() -> None:
@@ -139,25 +155,3 @@ def _run() -> int:
         terminal.fail(f"{message().rstrip('.')}; see {command} --help")
         return terminal.INPUT
     return result if isinstance(result, int) else terminal.OK
-
-
-class _Later(ModuleType):
-    """A module that is imported when something is first asked of it."""
-
-    def __getattr__(self, name: str) -> Any:
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
-
-
-def _lightly() -> None:
-    """Prepare for a command that ends at once.
-
-    There is no garbage to collect, and torch waits until something is asked of it: the catalogue
-    only names it.
-    """
-    gc.disable()
-    if "torch" not in sys.modules:
-        later = _Later("torch")
-        later.__spec__ = importlib.util.find_spec("torch")
-        sys.modules["torch"] = later

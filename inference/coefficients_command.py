@@ -42,7 +42,8 @@ def coefficients(
     from pyromoe.inference.bootstrap import bootstrap
     from pyromoe.inference.natural import Natural, to_json
     from pyromoe.inference.standard_errors import standard_errors
-    from pyromoe.inference.store import load_fit, new_file, with_data, write_json
+    from pyromoe.inference.store import load_fit, with_data, write_json
+    from pyromoe.inference.writing import new_file
 
     fit = with_data(load_fit(run), run)
     named = Natural(fit.model, fit.guide, fit.encoding)()

@@ -20,7 +20,7 @@ from pyromoe.inference.predictive import (
     quantiles_of,
 )
 from pyromoe.inference.probabilities import to_tensors
-from pyromoe.inference.store import new_file
+from pyromoe.inference.writing import new_file
 from pyromoe.models.data import as_rows, encode_part
 from pyromoe.models.errors import InputError, quoted
 from pyromoe.models.groups import NOTHING

@@ -76,23 +76,6 @@ def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-@contextmanager
-def new_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a path to write to; the file takes its name when the block ends without an error.
-
-    Raises:
-        InputError: for a file that exists and is not to be overwritten.
-    """
-    if path.exists() and not overwrite:
-        raise InputError("exists already", file=str(path), remedy="add --overwrite to replace it")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV, with the union of their columns."""
     columns = list(dict.fromkeys(name for row in rows for name in row))

@@ -52,10 +52,10 @@ def numbers(rows: Rows, name: str, advice: str = "correct it") -> FloatArray:
     if not len(column):
         # Of no rows, a column has no type that would mean anything.
         return np.empty(0)
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+    if not is_numeric(column.type):
         row, what = _first_text(column)
         raise rows.error(name, what, advice, row)
-    values = _array(column).astype(np.float64)
+    values = plain_array(column).astype(np.float64)
     _refuse_missing(rows, name, np.isnan(values))
     wrong = np.abs(values) > LARGEST
     if wrong.any():
@@ -108,13 +108,13 @@ def texts(rows: Rows, name: str) -> tuple[IntArray, tuple[str, ...]]:
     column = take(rows, name)
     if pa.types.is_floating(column.type):
         numbers(rows, name)
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        distinct, codes = np.unique(_array(column), return_inverse=True)
+    if is_numeric(column.type):
+        distinct, codes = np.unique(plain_array(column), return_inverse=True)
         words = [_word(value) for value in distinct.tolist()]
     else:
         encoded = column.combine_chunks().dictionary_encode()
         words = [_word(value) for value in encoded.dictionary.to_pylist()]
-        codes = _array(encoded.indices).astype(np.int64)
+        codes = plain_array(encoded.indices).astype(np.int64)
     # Different values can be the same word, such as 0.0 and -0.0.
     names = tuple(dict.fromkeys(words))
     place = {word: code for code, word in enumerate(names)}
@@ -136,7 +136,13 @@ def codes(rows: Rows, name: str, known: Sequence[str]) -> IntArray:
     return np.array([place[word] for word in words], dtype=np.int64)[found]
 
 
-def _array(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
+def is_numeric(kind: pa.DataType) -> bool:
+    """Return whether a column of this type holds numbers."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def plain_array(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
+    """Return the values of a column without missing ones, (N,)."""
     # Not `to_numpy`, which imports pandas and takes half of the start-up time.
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return np.from_dlpack(whole) if len(whole) else np.empty(0)

@@ -66,8 +66,8 @@ def as_rows(table: object, source: str = "table") -> Rows:
         what = f"cannot be made a table ({' '.join(str(error).split())})"
         raise InputError(what, file=source) from None
     # A data frame brings the labels of its rows along.
-    names = [name for name in found.column_names if not name.startswith("__index_level_")]
-    return Rows(plain(found.select(names), source), source)
+    own = [i for i, n in enumerate(found.column_names) if not n.startswith("__index_level_")]
+    return Rows(plain(found.select(own), source), source)
 
 
 def encode_table(

@@ -22,15 +22,20 @@ class ModelSpec(Section):
     """A mixture of experts and its data."""
 
     version: Annotated[Literal[1], Field(description="Version of this format.")] = 1
-    data: Annotated[Data, Field(description="The table.")]
+    data: Annotated[Data, Field(description="The table, and what each column is for.")]
     likelihood: Annotated[
         Likelihoods,
         Field(description="Distribution of the response, or a list of one for each of several."),
     ]
-    experts: Annotated[Experts, Field(description="The experts.")] = Experts()
+    experts: Annotated[Experts, Field(description="The functions that predict the response.")] = (
+        Experts()
+    )
     gate: Annotated[
         Gate,
-        Field(discriminator="kind", description="The gate."),
+        Field(
+            discriminator="kind",
+            description="The probability of each expert, given the predictors.",
+        ),
         BeforeValidator(linear_if_unsaid),
     ] = NetworkGate()
 

@@ -86,7 +86,9 @@ def _long_form(value: object) -> object:
 class Spec(ModelSpec):
     """A mixture of experts, its data, and how to fit it."""
 
-    priors: Annotated[Priors, Field(description="Priors on the weights.")] = Priors()
+    priors: Annotated[
+        Priors, Field(description="Priors on the weights of standardised predictors.")
+    ] = Priors()
     objective: Annotated[
         Literal["marginal", "jensen", "elbo", "iwae"] | None,
         Field(description="What is maximised; left out: what the treatment estimates first."),
@@ -101,4 +103,4 @@ class Spec(ModelSpec):
     compare: Annotated[Compare, Field(description="What is set side by side.")] = Compare()
     select: Annotated[Select, Field(description="The number of experts.")] = Select()
     output: Annotated[Output, Field(description="What is written.")] = Output()
-    seed: Annotated[int, Field(ge=0, lt=2**63, description="Start of all chance.")] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of all that is random.")] = 0

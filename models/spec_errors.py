@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from pyromoe.models.errors import closest, did_you_mean, listed, one_line, quoted
 from pyromoe.models.marks import dotted, nearest
+from pyromoe.models.setting_descriptions import TAGS
 from pyromoe.models.settings import without_none
 from pyromoe.models.spec import Spec
 
@@ -40,8 +41,6 @@ MUST = {
 }
 # A wrong word where `word | other` is wanted: what the other is.
 OTHERS = {"all": "a list of columns", "full": "a whole number"}
-TAGS = ("family", "kind")
-"""Settings that choose which others there are."""
 EXAMPLES = {
     "data": "add e.g. data: {file: train.csv, response: y}",
     "likelihood": "add e.g. likelihood: {family: normal}",

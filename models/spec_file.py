@@ -140,13 +140,27 @@ _Representer.add_representer(str, _Representer.represent_str)
 
 def to_yaml(spec: Spec) -> str:
     """Write a specification with every default; `parse_spec` reads the same one back."""
+    return _dump(spec.model_dump(), flow=None)
+
+
+def setting_line(name: str, value: object) -> str:
+    """Write one setting, on one line where it is short.
+
+    >>> setting_line("predictors", ["a: b", "c"])
+    "predictors: ['a: b', c]"
+    """
+    return _dump({name: value}, flow=True).strip()[1:-1]
+
+
+def _dump(tree: Mapping[str, Any], *, flow: bool | None) -> str:
+    """Write plain values; without `flow`, only the innermost lists and mappings have brackets."""
     writer = YAML(typ="safe", pure=True)
     writer.Representer = _Representer
-    writer.default_flow_style = None
+    writer.default_flow_style = flow
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
     writer.width = 120
     text = io.StringIO()
-    writer.dump(spec.model_dump(), text)
+    writer.dump(tree, text)
     return text.getvalue()
 
 

@@ -500,7 +500,7 @@ def test_a_broken_run_is_named(run: Callable[..., Result], damage: str) -> None:
 
 def test_help_teaches(run: Callable[..., Result]) -> None:
     text = run("--help").out
-    for command in ("check", "fit", "compare", "predict", "inspect", "treatments", "schema"):
+    for command in ("new", "check", "fit", "compare", "predict", "inspect", "treatments", "schema"):
         assert command in text
         assert "--help" in run(command, "--help").out
 

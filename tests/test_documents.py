@@ -18,7 +18,7 @@ from pyromoe.models.data import load
 from pyromoe.models.fit_settings import Initialisation
 from pyromoe.models.gates import GATES
 from pyromoe.models.likelihoods import FAMILIES, Binomial, Normal
-from pyromoe.models.spec_file import parse_spec, read_spec
+from pyromoe.models.spec_file import json_schema, parse_spec, read_spec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -141,7 +141,11 @@ def test_every_gate_is_documented_and_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)
-def test_the_examples_are_valid(path: Path) -> None:
+def test_the_examples_are_valid_and_say_what_to_look_at(path: Path) -> None:
+    comment = "".join(re.findall("^#.*\n", path.read_text(), re.MULTILINE))
+    assert path.read_text().startswith(comment)
+    assert "# Shows: " in comment
+    assert "Look at " in comment
     file = read_spec(path)
     make_plan(file)
     load(file)
@@ -154,9 +158,22 @@ def test_the_changelog_names_every_treatment() -> None:
 
 
 def test_the_catalogue_is_what_the_table_says() -> None:
-    """`make catalogue` writes it anew."""
+    """`make pages` writes it anew."""
     made = runpy.run_path(str(ROOT / "docs" / "catalogue.py"))
     assert (ROOT / "docs" / "catalogue.md").read_text(encoding="utf-8") == made["page"]()
+
+
+def test_the_page_of_the_spec_is_what_is_declared() -> None:
+    """`make pages` writes it anew."""
+    made = runpy.run_path(str(ROOT / "docs" / "spec.py"))
+    page = (ROOT / "docs" / "spec.md").read_text(encoding="utf-8")
+    assert page == made["page"]()
+    definitions = [json_schema(), *json_schema()["$defs"].values()]
+    names = {name for each in definitions for name in each.get("properties", {})}
+    assert [name for name in names if f"`{name}`" not in page and f"## {name}" not in page
+            and f".{name}\n" not in page] == []  # fmt: skip
+    for text in blocks("yaml", page):
+        parse_spec(text, "spec.yaml")
 
 
 def test_the_documents_speak_of_the_project_alone() -> None:
