@@ -152,7 +152,11 @@ def _long(value: object, key: str, hidden: object = None) -> Settings:
 def _prior(prior: object) -> Settings:
     if prior is None:
         return {"kind": "none"}
-    return dict(prior) if isinstance(prior, Mapping) else {"kind": "normal", "scale": prior}
+    return (
+        _long(prior, "kind")
+        if isinstance(prior, (str, Mapping))
+        else {"kind": "normal", "scale": prior}
+    )
 
 
 def _family(family: object, classes: bool, source: str) -> Settings:

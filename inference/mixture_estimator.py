@@ -44,7 +44,8 @@ class MixtureEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         family: of the response given z, or a mapping as in `likelihood` of a spec; None for normal
             in a regressor, and categorical in a classifier.
         expert_prior: standard deviation of a normal prior of the experts' weights, for standardised
-            features, or a mapping as in `priors.experts` of a spec; None for maximum likelihood.
+            features, or a kind or a mapping as in `priors.experts` of a spec; None for maximum
+            likelihood.
         gate_prior: the same for the gate.
         weights: what is done with weights that have a prior: "point", or another guide of weights,
             over whose draws all predictions are then means.
@@ -74,7 +75,7 @@ class MixtureEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         hidden: Sequence[int] = (32,),
         gate: Setting = "linear",
         family: Setting | None = None,
-        expert_prior: float | Setting | None = 2.5,
+        expert_prior: float | Setting | None = "normal",
         gate_prior: float | Setting | None = 1.0,
         weights: str = "point",
         treatment: Setting = "enumerate",

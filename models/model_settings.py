@@ -139,7 +139,7 @@ class ExpertPrior(Prior):
     scale: Positive | None = Field(
         default_factory=lambda known: None if known["kind"] == "none" else 2.5,
         description="Its standard deviation, or how large a coefficient may be; not for kind "
-        "none; 2.5 if left out.",
+        "none. Left out: 1.0 for kind normal and a standardised response, otherwise 2.5.",
     )
 
 
@@ -148,11 +148,14 @@ class ScalePrior(Section):
 
     kind: Annotated[
         Literal["none", "normal"],
-        Field(description="normal: of the logarithm of a scale, around where it starts."),
+        Field(
+            description="normal: of the logarithm of a scale, around where it starts. Left out: "
+            "none for weights at a point, normal where they have a posterior."
+        ),
     ] = "none"
     scale: Positive | None = Field(
-        default_factory=lambda known: None if known["kind"] == "none" else 1.0,
-        description="Its standard deviation, for kind normal only; 1.0 if left out.",
+        default_factory=lambda known: None if known["kind"] == "none" else 0.5,
+        description="Its standard deviation, for kind normal only; 0.5 if left out.",
     )
 
     @field_validator("scale")
@@ -174,3 +177,20 @@ class Priors(Section):
     scales: Annotated[
         ScalePrior, Field(description="Prior of the likelihood's own parameters.")
     ] = ScalePrior()
+
+    def filled(self, standardised: bool, spread: bool) -> Priors:
+        """Return the same with what is left out.
+
+        Args:
+            standardised: whether the response is on a scale of its own spread, where a slope
+                above 1 is rare.
+            spread: whether weights have a posterior; it is none where a scale has no prior.
+        """
+        update: dict[str, Section] = {}
+        experts = self.experts
+        if standardised and experts.kind == "normal" and "scale" not in experts.model_fields_set:
+            update["experts"] = experts.model_copy(update={"scale": 1.0})
+        any_prior = experts.kind != "none" or self.gate.kind != "none"
+        if spread and any_prior and "kind" not in self.scales.model_fields_set:
+            update["scales"] = ScalePrior(kind="normal")
+        return self.model_copy(update=update) if update else self

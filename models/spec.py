@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from pyromoe.models.data_settings import Data, Missing, Split
 from pyromoe.models.family_settings import (
@@ -38,6 +38,7 @@ from pyromoe.models.gate_settings import (
 )
 from pyromoe.models.model_settings import ExpertPrior, Experts, Prior, Priors
 from pyromoe.models.model_spec import ModelSpec
+from pyromoe.models.responses import RESPONSES
 from pyromoe.models.settings import Name
 
 __all__ = [
@@ -104,3 +105,14 @@ class Spec(ModelSpec):
     select: Annotated[Select, Field(description="The number of experts.")] = Select()
     output: Annotated[Output, Field(description="What is written.")] = Output()
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of all that is random.")] = 0
+
+    @model_validator(mode="after")
+    def _fill_priors(self) -> Spec:
+        """Fill in the defaults of priors, which follow from other sections (docs/weights.md)."""
+        standardised = self.data.standardise == "predictors_and_response" and all(
+            RESPONSES[family].standardised for own in self.families for family in own
+        )
+        spread = self.guide.weights != "point"
+        # Sections are not to be assigned to by anybody else.
+        object.__setattr__(self, "priors", self.priors.filled(standardised, spread))
+        return self

@@ -57,8 +57,8 @@ def posterior_of(spec: Any, rows: dict[str, Array]) -> LogPosterior:
 
 # NUTS beside a quadrature
 
-NORMAL = f"experts: {{kind: normal, scale: {SCALE}}}"
-LEARNED = f"{NORMAL}, scales: {{kind: normal, scale: {OF_NOISE}}}"
+NORMAL = f"experts: {{kind: normal, scale: {SCALE}}}, scales: {{kind: none}}"
+LEARNED = NORMAL.replace("none", f"normal, scale: {OF_NOISE}")
 
 
 def moments(rows: dict[str, Array]) -> dict[str, tuple[float, float]]:
@@ -115,7 +115,7 @@ def test_nuts_draws_from_the_posterior() -> None:
 def test_the_log_posterior_is_scipys() -> None:
     """With scales above 0, whose logarithm is drawn: the Jacobian counts."""
     rows = table()
-    hierarchical = f"experts: {{kind: hierarchical, scale: {SCALE}}}"
+    hierarchical = NORMAL.replace("normal", "hierarchical")
     posterior = posterior_of(spec_of("nuts", hierarchical), rows)
     v = torch.randn(4, generator=torch.Generator().manual_seed(0))
     u, log_spread = dict[str, float](), dict[str, float]()
@@ -303,7 +303,7 @@ def test_a_chain_without_a_density_is_named() -> None:
 
 def test_nuts_starts_at_the_mode_of_what_it_draws() -> None:
     """Of the logarithms of scales, not of the scales: theirs may be at 0, where no density is."""
-    hierarchical = f"experts: {{kind: hierarchical, scale: {SCALE}}}"
+    hierarchical = NORMAL.replace("normal", "hierarchical")
     found = fit(spec_of("nuts", hierarchical, 16), table())
     assert found.data is not None
     posterior = LogPosterior(found.model, found.guide, found.data, found.spec)

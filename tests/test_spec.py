@@ -106,11 +106,43 @@ def test_scalars_are_those_of_yaml_1_2() -> None:
 def test_defaults_depend_on_the_kind() -> None:
     mlp = parse_spec(f"{BASE}experts: {{kind: mlp}}\npriors: {{gate: {{kind: none}}}}\n", "s").spec
     assert (mlp.experts.hidden, mlp.gate) == ([32], NetworkGate(hidden=[]))
-    assert (mlp.priors.experts.scale, mlp.priors.gate.scale) == (2.5, None)
+    assert (mlp.priors.experts.scale, mlp.priors.gate.scale) == (1.0, None)
     assert (
         parse_spec(f"{BASE}treatment: leave_one_out\n", "s").spec.treatment.name == "leave_one_out"
     )
     assert parse_spec(f"{BASE}fit: {{learning_rate: 1}}\n", "s").spec.fit.learning_rate == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "experts", "scales"),
+    [
+        ("likelihood: {family: normal}", 1.0, "none"),
+        ("likelihood: {family: poisson}", 2.5, "none"),
+        (
+            "likelihood: {family: mixed, experts: [{family: normal}, {family: gamma}]}\n"
+            "experts: {number: 2}",
+            2.5,
+            "none",
+        ),
+        ("likelihood: {family: normal}\npriors: {experts: {scale: 2}}", 2.0, "none"),
+        ("likelihood: {family: normal}\npriors: {experts: {kind: horseshoe}}", 2.5, "none"),
+        ("likelihood: {family: normal}\nguide: {weights: nuts}", 1.0, "normal"),
+        ("likelihood: {family: beta}\nguide: {weights: mean_field}", 2.5, "normal"),
+        (
+            "likelihood: {family: normal}\nguide: {weights: nuts}\npriors: {scales: {kind: none}}",
+            1.0,
+            "none",
+        ),
+    ],
+)
+def test_default_priors_follow_from_the_response_and_the_guide(
+    text: str, experts: float, scales: str
+) -> None:
+    priors = parse_spec(f"data: {{file: a.csv, response: y}}\n{text}\n", "s").spec.priors
+    assert (priors.experts.scale, priors.scales.kind) == (experts, scales)
+    assert priors.scales.scale == (0.5 if scales == "normal" else None)
+    raw = "data: {file: a.csv, response: y, standardise: predictors}"
+    assert parse_spec(f"{raw}\n{text}\n", "s").spec.priors.experts.scale in (2.0, 2.5)
 
 
 def test_a_specification_can_be_written_in_python_and_not_changed() -> None:

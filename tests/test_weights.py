@@ -244,7 +244,7 @@ def test_the_laplace_guide_is_exact_for_a_normal_posterior() -> None:
         "laplace",
         experts="number: 1",
         gate="kind: equal",
-        priors="experts: {kind: normal, scale: 0.8}",
+        priors="experts: {kind: normal, scale: 0.8}, scales: {kind: none}",
         data="response: y, split: {test: 0.0}",
     )
     found = fit(spec, table(k=1))
