@@ -15,6 +15,8 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]  # no stubs
 
+from pyromoe.inference.repeated import with_repeats, without_repeats
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -88,30 +90,71 @@ def renumbered(tree: xr.DataTree, order: IntArray) -> xr.DataTree:
 def chains(trees: Sequence[xr.DataTree]) -> xr.DataTree:
     """Return posteriors of the same rows as the chains of one, their experts matched.
 
+    What some of them lack is left out, but for the history, which has the dimension fit and NaN
+    where there is nothing. Attributes that differ list the values of all fits in their order.
+
     Args:
         trees: from `to_datatree`, one for each restart, seed or treatment.
 
     Raises:
         ValueError: where they are not of the same rows or have not as many experts.
     """
-    shapes = {tree["posterior"]["resp"].shape for tree in trees}
+    shapes = {tree["posterior"]["resp"].shape[1:] for tree in trees}
     rows = [tree["constant_data"]["row"].to_numpy() for tree in trees]
     if len(shapes) != 1 or any(not np.array_equal(rows[0], other) for other in rows):
-        raise ValueError("chains must be of the same rows, draws and number of experts")
-    shares = [tree["posterior"]["resp"].mean(("chain", "draw")).to_numpy() for tree in trees]
-    same = [renumbered(t, o) for t, o in zip(trees, matched(shares), strict=True)]
-    groups = {}
-    for name in trees[0].children:
-        each = [tree[name].to_dataset() for tree in same]
-        if "chain" not in each[0].dims:
-            groups[name] = each[0]
-            continue
-        groups[name] = xr.concat(
-            [g.assign_coords(chain=[c]) for c, g in enumerate(each)],
-            dim="chain",
-            data_vars="minimal",
-            coords="minimal",
-            compat="override",
-            combine_attrs="drop_conflicts",
+        what = "chains must be of the same rows, draws and number of experts"
+        raise ValueError(f"{what}; which rows are kept back depends on the seed: fit one's data")
+    once = [xr.DataTree.from_dict(_once(tree)) for tree in trees]
+    shares = [_mean(tree["posterior"]["resp"]).to_numpy() for tree in once]
+    same = [renumbered(t, o) for t, o in zip(once, matched(shares), strict=True)]
+    attributes = _listed([tree.attrs for tree in trees])
+    groups = {
+        name: _joined([tree[name].to_dataset() for tree in same]).assign_attrs(attributes)
+        for name in same[0].children
+        if all(name in tree.children for tree in same)
+    }
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes), **groups})
+
+
+def _once(tree: xr.DataTree) -> dict[str, xr.Dataset]:
+    """Return the groups of a tree; what is the same in every draw is there once."""
+    return {name: without_repeats(node.to_dataset()) for name, node in tree.children.items()}
+
+
+def _mean(r: xr.DataArray) -> xr.DataArray:
+    return r.mean([dim for dim in ("chain", "draw") if dim in r.dims])
+
+
+def _joined(each: list[xr.Dataset]) -> xr.Dataset:
+    """Return a group of several fits: one after the other, where it has chains or a history."""
+    if "restart" in each[0].dims:
+        return xr.concat(each, "fit", data_vars="all", join="outer", combine_attrs="drop")
+    if "chain" not in each[0].dims:
+        return each[0]
+    lacking = set.union(*(set(g.data_vars) for g in each)) - set.intersection(
+        *(set(g.data_vars) for g in each)
+    )
+    number = iter(range(sum(group.sizes["chain"] for group in each)))
+    numbered = [
+        group.drop_vars(lacking, errors="ignore").assign_coords(
+            chain=[next(number) for _ in group["chain"]]
         )
-    return xr.DataTree.from_dict(groups)
+        for group in each
+    ]
+    whole = xr.concat(
+        numbered,
+        "chain",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="drop",
+    ).transpose("chain", "draw", ...)
+    return with_repeats(whole)
+
+
+def _listed(attributes: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Return attributes; where they differ, all values in order."""
+    names = dict.fromkeys(name for each in attributes for name in each)
+    values = {name: [each.get(name, "none") for each in attributes] for name in names}
+    return {n: v[0] if len(set(v)) == 1 else ", ".join(v) for n, v in values.items()}
