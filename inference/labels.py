@@ -74,14 +74,14 @@ def renumbered(tree: xr.DataTree, order: IntArray) -> xr.DataTree:
     """
     place = np.argsort(order)
 
-    def renumber(group: xr.Dataset) -> xr.Dataset:
-        moved = group
+    def renumber(repeated: xr.Dataset) -> xr.Dataset:
+        moved = group = without_repeats(repeated)
         if "expert" in group.dims:
             moved = group.isel(expert=order).assign_coords(expert=group["expert"].to_numpy())
         if "z" in group:
             z = xr.apply_ufunc(lambda z: place[z].astype(z.dtype), group["z"])
             moved = moved.assign(z=z.assign_attrs(group["z"].attrs))
-        return moved
+        return with_repeats(moved)
 
     groups = {name: renumber(node.to_dataset()) for name, node in tree.children.items()}
     return xr.DataTree.from_dict(groups)
@@ -104,9 +104,8 @@ def chains(trees: Sequence[xr.DataTree]) -> xr.DataTree:
     if len(shapes) != 1 or any(not np.array_equal(rows[0], other) for other in rows):
         what = "chains must be of the same rows, draws and number of experts"
         raise ValueError(f"{what}; which rows are kept back depends on the seed: fit one's data")
-    once = [xr.DataTree.from_dict(_once(tree)) for tree in trees]
-    shares = [_mean(tree["posterior"]["resp"]).to_numpy() for tree in once]
-    same = [renumbered(t, o) for t, o in zip(once, matched(shares), strict=True)]
+    shares = [_mean(without_repeats(tree["posterior"].to_dataset())["resp"]) for tree in trees]
+    same = [renumbered(t, o) for t, o in zip(trees, matched(shares), strict=True)]
     attributes = _listed([tree.attrs for tree in trees])
     groups = {
         name: _joined([tree[name].to_dataset() for tree in same]).assign_attrs(attributes)
@@ -116,13 +115,9 @@ def chains(trees: Sequence[xr.DataTree]) -> xr.DataTree:
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes), **groups})
 
 
-def _once(tree: xr.DataTree) -> dict[str, xr.Dataset]:
-    """Return the groups of a tree; what is the same in every draw is there once."""
-    return {name: without_repeats(node.to_dataset()) for name, node in tree.children.items()}
-
-
-def _mean(r: xr.DataArray) -> xr.DataArray:
-    return r.mean([dim for dim in ("chain", "draw") if dim in r.dims])
+def _mean(r: xr.DataArray) -> NDArray[Any]:
+    """Return the mean over draws, of which there may be one alone, (N, K)."""
+    return r.mean([dim for dim in ("chain", "draw") if dim in r.dims]).to_numpy()
 
 
 def _joined(each: list[xr.Dataset]) -> xr.Dataset:
@@ -131,12 +126,11 @@ def _joined(each: list[xr.Dataset]) -> xr.Dataset:
         return xr.concat(each, "fit", data_vars="all", join="outer", combine_attrs="drop")
     if "chain" not in each[0].dims:
         return each[0]
-    lacking = set.union(*(set(g.data_vars) for g in each)) - set.intersection(
-        *(set(g.data_vars) for g in each)
-    )
+    names = [set(group.data_vars) for group in each]
+    lacking = set.union(*names) - set.intersection(*names)
     number = iter(range(sum(group.sizes["chain"] for group in each)))
     numbered = [
-        group.drop_vars(lacking, errors="ignore").assign_coords(
+        without_repeats(group.drop_vars(lacking, errors="ignore")).assign_coords(
             chain=[next(number) for _ in group["chain"]]
         )
         for group in each
