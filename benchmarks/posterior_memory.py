@@ -64,7 +64,7 @@ def measure(rows: int, experts: int, draws: int) -> None:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
             assert tree["posterior/resp"].shape == (1, draws, rows, experts)
             tree["posterior/resp"].isel(draw=0).load()
-        say("one read")
+        say("read")
         print(
             f"the file has {path.stat().st_size / 2**20:.0f} MiB; at most {TARGET} GiB are allowed"
         )

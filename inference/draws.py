@@ -49,9 +49,9 @@ def posterior_draws(fit: Fit, x: Tensor, y: Tensor) -> Draws:
         joint = fit.log_joint(x, y)  # (N, K)
         same = _of_weights(fit, joint.to(x.dtype), fit.weights)
         own = _filled(_given_weights(fit, x, joint, noise), draws)
-        return {n: repeat(v[None], draws) for n, v in same.items()} | {
-            n: v[None] for n, v in own.items()
-        }
+        # Copied once: parameters may be trained further.
+        found = {n: repeat(v[None].copy(), draws) for n, v in same.items()}
+        return found | {n: v[None] for n, v in own.items()}
     each = fit.weight_draws()
     found = _filled((_draw(fit, x, y, noise, w, i) for i, w in enumerate(each)), len(each))
     of_experts = [
@@ -61,7 +61,7 @@ def posterior_draws(fit: Fit, x: Tensor, y: Tensor) -> Draws:
     chains = weights.chains
     shaped = {n: v.reshape(chains, -1, *v.shape[1:]) for n, v in found.items()}
     if isinstance(weights, DrawnGuide):
-        shaped["diverging"] = weights.diverging.numpy()
+        shaped["diverging"] = weights.diverging.numpy().copy()
     return shaped
 
 

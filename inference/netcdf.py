@@ -61,9 +61,13 @@ def _write_repeated(group: h5netcdf.Group, name: str, values: xr.DataArray) -> N
     of_row = max(1, each.itemsize * int(np.prod(shape)))
     some = max(1, min(rows, CHUNK // (draws * of_row), PERIOD // of_row))
     many = max(1, min(draws, CHUNK // (some * of_row)))
+    dims = tuple(map(str, values.dims))
+    for dim in dims:
+        if dim not in group.dimensions:  # one without labels, and in no other variable
+            group.dimensions[dim] = values.sizes[dim]
     variable = group.create_variable(
         name,
-        tuple(map(str, values.dims)),
+        dims,
         each.dtype,
         chunks=(1, many, some, *shape),
         **COMPRESSION,
