@@ -147,7 +147,7 @@ def _joined(each: list[xr.Dataset]) -> xr.Dataset:
     return with_repeats(whole)
 
 
-def _listed(attributes: Sequence[dict[str, str]]) -> dict[str, str]:
+def _listed(attributes: Sequence[dict[Any, str]]) -> dict[Any, str]:
     """Return attributes; where they differ, all values in order."""
     names = dict.fromkeys(name for each in attributes for name in each)
     values = {name: [each.get(name, "none") for each in attributes] for name in names}

@@ -52,11 +52,11 @@ def fitted(more: str = "", rows: dict[str, Any] | None = None, **sections: str) 
 
 @functools.cache
 def drawn_by_nuts(seed: int) -> Any:
-    sections = {"guide": "weights: nuts, warmup: 10", "output": "draws: 16"}
-    return fitted(f"seed: {seed}", experts="number: 2", **sections)
+    guide, output = "weights: nuts, warmup: 10", "draws: 16"
+    return fitted(f"seed: {seed}", experts="number: 2", guide=guide, output=output)
 
 
-def check(found: Any, tree: xr.DataTree) -> None:
+def check(found: Any, tree: Any) -> None:
     """What holds of every fit."""
     posterior, n = tree["posterior"].to_dataset(), len(found.data.train.rows)
     assert set(tree.children) == GROUPS
@@ -92,7 +92,7 @@ def check(found: Any, tree: xr.DataTree) -> None:
 @pytest.mark.parametrize("name", list(TREATMENTS))
 def test_every_treatment_is_handed_on(name: str) -> None:
     found = fitted(f"treatment: {name}")
-    tree = to_datatree(found)
+    tree: Any = to_datatree(found)
     check(found, tree)
     total = float(tree["log_likelihood"]["y"][0, 0].sum())
     assert total == pytest.approx(found.metrics["log_likelihood"]["train"], rel=1e-5)
@@ -107,7 +107,7 @@ def test_every_guide_of_the_weights_is_handed_on(weights: str) -> None:
         found = drawn_by_nuts(0)
     else:
         found = fitted(guide=f"weights: {weights}", fit="restarts: 1, epochs: 20")
-    tree = to_datatree(found)
+    tree: Any = to_datatree(found)
     check(found, tree)
     moving = float(tree["posterior"]["resp"].std(("chain", "draw")).max())
     assert (moving > 0) == (weights != "point") == found.guide.weights.spread
@@ -144,7 +144,7 @@ def test_groups_and_gaps_are_handed_on() -> None:
     rows["y"][5] = np.nan
     data = "response: y, predictors: [x], group: g, split: {test: 0.0}"
     data += ", missing: {responses: marginalise}"
-    tree = to_datatree(fitted(rows=rows, data=data))
+    tree: Any = to_datatree(fitted(rows=rows, data=data))
     absent = tree["constant_data"]["row"].to_numpy() < 0
     for group in ("posterior_predictive", "prior_predictive"):
         y = tree[group]["y"]
@@ -157,10 +157,10 @@ def test_groups_and_gaps_are_handed_on() -> None:
 
 def test_the_prior_predictive_is_drawn_from_the_prior() -> None:
     """One line: y = a + b x + e, a and b ~ Normal(0, s^2), so that the variance is known."""
-    s, more = 3.0, {"experts": "number: 1", "gate": "kind: equal", "output": "draws: 100"}
+    s, more = 3.0, "gate: {kind: equal}"
     data = "response: y, split: {test: 0.0}, standardise: none"
     priors = f"experts: {{kind: normal, scale: {s}}}"
-    found = fitted(data=data, priors=priors, **more)
+    found = fitted(more, data=data, priors=priors, experts="number: 1", output="draws: 100")
     tree, sd = to_datatree(found), float(found.model.likelihood.log_scale.detach().exp()) + 1e-4
     x, y = tree["constant_data"]["x"].to_numpy()[:, 0], tree["prior_predictive"]["y"].to_numpy()[0]
     fewest, most = np.argsort(np.abs(x))[[0, -1]]
@@ -177,7 +177,7 @@ def test_the_prior_predictive_is_drawn_from_the_prior() -> None:
 
 
 def test_without_a_prior_there_is_no_prior_predictive() -> None:
-    tree = to_datatree(fitted(priors="experts: {kind: none}, gate: {kind: none}"))
+    tree: Any = to_datatree(fitted(priors="experts: {kind: none}, gate: {kind: none}"))
     assert set(tree.children) == GROUPS - {"prior_predictive"}
     assert tree.attrs["priors"] == "none, and so no prior_predictive"
 
@@ -223,7 +223,7 @@ def test_fits_become_chains_with_every_group() -> None:
         fitted("seed: 1"),
         fitted(treatment, fit="restarts: 1, epochs: 3, batch_size: full"),
     ]
-    whole = to_tree(to_arviz(found))
+    whole: Any = to_tree(to_arviz(found))
     assert set(whole.children) == GROUPS
     for name in GROUPS - {"observed_data", "constant_data", "training"}:
         group = whole[name].to_dataset()
@@ -234,7 +234,7 @@ def test_fits_become_chains_with_every_group() -> None:
     assert int(np.isfinite(training["loss"]).sum()) == 2 + 2 + 3
     assert int((training["temperature"] == 0.5).sum()) == 3
     for i, one in enumerate(found):
-        alone = to_datatree(one)
+        alone: Any = to_datatree(one)
         for name in ("posterior_predictive", "prior_predictive", "log_likelihood"):
             np.testing.assert_array_equal(whole[name]["y"][i], alone[name]["y"][0])
         np.testing.assert_array_equal(
@@ -247,7 +247,7 @@ def test_fits_become_chains_with_every_group() -> None:
 
 def test_what_some_fits_lack_is_left_out_of_their_chains() -> None:
     nuts = [drawn_by_nuts(seed) for seed in (0, 1)]
-    both = to_tree(to_arviz(nuts))
+    both: Any = to_tree(to_arviz(nuts))
     assert both["posterior"]["z"].sizes["chain"] == 8
     assert both["sample_stats"]["diverging"].sizes["chain"] == 8
     point = fitted(experts="number: 2", output="draws: 4")
@@ -256,7 +256,7 @@ def test_what_some_fits_lack_is_left_out_of_their_chains() -> None:
         output="draws: 4",
         priors="experts: {kind: none}, gate: {kind: none}",
     )
-    whole = to_tree(to_arviz([point, plain, nuts[0]]))
+    whole: Any = to_tree(to_arviz([point, plain, nuts[0]]))
     assert set(whole.children) == GROUPS - {"prior_predictive"}
     assert "expert_slope" not in whole["posterior"]
     assert "scale" in whole["posterior"]
@@ -273,7 +273,7 @@ def test_what_is_the_same_in_every_draw_is_there_once() -> None:
     found = fitted(output="draws: 300")
     same = {"posterior": ("resp", "expert_slope", "gate_slope", "scale"), "log_likelihood": ("y",)}
     for whole in (to_arviz(found), to_arviz([found, found])):
-        tree = to_tree(whole)
+        tree: Any = to_tree(whole)
         for group, names in same.items():
             assert all(is_repeated(tree[group][name]) for name in names)
         assert not is_repeated(tree["posterior"]["z"])
@@ -284,7 +284,7 @@ def test_a_file_is_written_without_laying_its_repeats_out() -> None:
     """Of 320 MB that are the same in every draw, a tenth is in memory at a time."""
     r = np.random.default_rng(0).dirichlet(np.ones(8), (1, 20_000)).astype(np.float32)
     values = (("chain", "draw", "obs", "expert"), repeat(r, 500))
-    tree = xr.DataTree.from_dict({"posterior": xr.Dataset({"resp": values})})
+    tree: Any = xr.DataTree.from_dict({"posterior": xr.Dataset({"resp": values})})
     size = tree["posterior"]["resp"].nbytes
     tracemalloc.start()
     try:
@@ -295,7 +295,8 @@ def test_a_file_is_written_without_laying_its_repeats_out() -> None:
     assert size == 320_000_000
     assert peak < size / 5
     assert len(file) < size / 20
-    with xr.open_datatree(bytes(file), engine="h5netcdf") as again:
+    with xr.open_datatree(bytes(file), engine="h5netcdf") as opened:
+        again: Any = opened
         for draw in (0, 499):
             np.testing.assert_array_equal(again["posterior"]["resp"][0, draw], r[0])
 

@@ -109,7 +109,7 @@ def test_the_program_of_the_selection_runs() -> None:
     assert found.fit.spec.experts.number in (1, 2)
 
 
-@pytest.mark.filterwarnings("ignore:.*alias_mapping")  # what ArviZ asks of Matplotlib
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what ArviZ asks of pandas
 def test_the_program_for_arviz_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = run(ARVIZ_PAGE)

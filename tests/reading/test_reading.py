@@ -66,7 +66,7 @@ def read(folder: Path, name: str) -> Any:
 @every
 def test_a_posterior_has_every_group_with_its_dimensions(folder: Path, name: str) -> None:
     found = to_tree(read(folder, name))
-    again = xr.open_datatree(folder / f"{name}.nc", engine="h5netcdf")
+    again: Any = xr.open_datatree(folder / f"{name}.nc", engine="h5netcdf")
     assert set(found.children) == set(again.children) == GROUPS
     posterior, chain = again["posterior"], {"nuts": 4, "chains": 2}.get(name.split("-")[1], 1)
     each = 120 // 4 if name.endswith("nuts") else 120
@@ -119,7 +119,8 @@ def test_of_a_point_nothing_is_left_out(folder: Path, family: str) -> None:
         with pytest.raises(ValueError, match="same"):
             az.loo(found)
         return
-    total = float(to_tree(found)["log_likelihood"]["y"][0, 0].sum())
+    tree: Any = to_tree(found)
+    total = float(tree["log_likelihood"]["y"][0, 0].sum())
     with pytest.warns(UserWarning, match="Pareto"):
         assert float(az.loo(found).elpd_loo) == pytest.approx(total, rel=1e-5)
 
@@ -133,21 +134,24 @@ def test_a_summary_has_the_means(folder: Path, name: str) -> None:
     np.testing.assert_allclose(table["mean"].to_numpy(dtype=float), mean.ravel(), rtol=1e-4)
 
 
+def of_coefficients(name: str) -> Callable[[Any], Any]:
+    return lambda found: getattr(az, f"plot_{name}")(found, var_names=VARIABLES)
+
+
 def plots() -> dict[str, Callable[[Any], Any]]:
     """The plots of this version, by name; those that leave rows out need a spread."""
-    both = ("trace", "forest", "autocorr")
-    found = {n: lambda d, n=n: getattr(az, f"plot_{n}")(d, var_names=VARIABLES) for n in both}
+    own = ("dist", "trace_dist") if has_trees() else ("posterior",)
+    found = {name: of_coefficients(name) for name in ("trace", "forest", "autocorr", *own)}
+    found["loo_khat"] = lambda d: az.plot_khat(loo(d))
     if has_trees():
-        found |= {n: lambda d, n=n: getattr(az, f"plot_{n}")(d, var_names=VARIABLES)
-                  for n in ("dist", "trace_dist")}  # fmt: skip
-        for group in ("posterior_predictive", "prior_predictive"):
-            found[group] = lambda d, group=group: az.plot_ppc_dist(d, group=group)
-        return found | {"loo_pit": az.plot_loo_pit, "loo_khat": lambda d: az.plot_khat(loo(d))}
-    found["dist"] = lambda d: az.plot_posterior(d, var_names=VARIABLES)
-    for group in ("posterior", "prior"):
-        found[group] = lambda d, group=group: az.plot_ppc(d, group=group, num_pp_samples=5)
+        found["predicted"] = lambda d: az.plot_ppc_dist(d, group="posterior_predictive")
+        found["prior"] = lambda d: az.plot_ppc_dist(d, group="prior_predictive")
+        found["loo_pit"] = lambda d: az.plot_loo_pit(d)
+        return found
+    found["predicted"] = lambda d: az.plot_ppc(d, num_pp_samples=5)
+    found["prior"] = lambda d: az.plot_ppc(d, group="prior", num_pp_samples=5)
     found["loo_pit"] = lambda d: az.plot_loo_pit(d, y="y")
-    return found | {"loo_khat": lambda d: az.plot_khat(loo(d))}
+    return found
 
 
 def loo(found: Any) -> Any:
@@ -198,9 +202,10 @@ def arrays(draws: int = 30, rows: int = 6, experts: int = 3) -> xr.DataTree:
 
 
 def test_arrays_become_what_arviz_works_with_and_a_file(tmp_path: Path) -> None:
-    tree = arrays()
+    tree: Any = arrays()
     container = to_container(tree)
-    assert is_repeated(to_tree(container)["posterior"]["resp"])
+    inside: Any = to_tree(container)
+    assert is_repeated(inside["posterior"]["resp"])
     (tmp_path / "ours.nc").write_bytes(to_netcdf(container))
     container.to_netcdf(str(tmp_path / "arvizs.nc"))
     for file in ("ours.nc", "arvizs.nc"):
@@ -225,7 +230,7 @@ def test_repeats_are_written_whatever_their_size(
 
 def test_chains_of_views_are_views() -> None:
     tree = arrays()
-    whole = chains([tree, renumbered(tree, np.array([2, 0, 1])), tree])
+    whole: Any = chains([tree, renumbered(tree, np.array([2, 0, 1])), tree])
     posterior = whole["posterior"]
     assert is_repeated(posterior["resp"])
     assert is_repeated(posterior["expert_slope"])
