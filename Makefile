@@ -44,6 +44,7 @@ bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; an 
 	-$(BIN)/python benchmarks/time_to_flexmix.py
 	-$(BIN)/python benchmarks/calibration.py
 	-$(BIN)/python benchmarks/coverage.py
+	-$(BIN)/python benchmarks/posterior_memory.py
 
 clean:
 	rm -rf .venv build dist runs .mypy_cache .pytest_cache .ruff_cache

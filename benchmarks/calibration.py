@@ -198,7 +198,7 @@ class Machine:
             true = self.quantities(self.vector(truth.weights), truth.z, rng)
             draws = np.stack([self.quantities(v, None, rng) for v in kept[THIN - 1 :: THIN]])
         each = arviz.ess(levels), arviz.rhat(levels)
-        return Outcome(true, draws, diverged, *map(float, each))
+        return Outcome(true, draws, int(diverged.sum()), *map(float, each))
 
 
 class Outcome(NamedTuple):

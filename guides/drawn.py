@@ -26,6 +26,7 @@ class DrawnGuide(PointGuide):
 
     Attributes:
         kept: the draws as vectors, (C, S, P); zeros at first.
+        diverging: whether the sampler diverged on its way to each, (C, S).
     """
 
     spread = True
@@ -39,10 +40,11 @@ class DrawnGuide(PointGuide):
         like = next(iter(values.values()))
         self.chains = chains
         self.register_buffer("kept", like.new_zeros(chains, draws, size))
+        self.register_buffer("diverging", torch.zeros(chains, draws, dtype=torch.bool))
 
     def stored(self) -> dict[str, Tensor]:
         """Return what belongs to a fit beside the point."""
-        return {"guide.weights.kept": self.kept}
+        return {"guide.weights.kept": self.kept, "guide.weights.diverging": self.diverging}
 
     def draws(self, noise: Noise, number: int) -> tuple[Tensor, Tensor]:
         """Return all draws, (C S, P); their density is not known: NaN, (C S,)."""

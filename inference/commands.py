@@ -147,7 +147,8 @@ def _target(out: Path | None, file: SpecFile, spec: Path) -> Path:
 
 
 def _keep(result: Any, folder: Path, target: Path) -> None:
-    from pyromoe.inference.posterior import to_datatree, to_netcdf
+    from pyromoe.inference.netcdf import to_netcdf
+    from pyromoe.inference.posterior import to_datatree
     from pyromoe.inference.store import save_fit
 
     save_fit(result, folder, target)

@@ -7,23 +7,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pyromoe.guides import Seeded
+from pyromoe.guides import DrawnGuide, Seeded
 from pyromoe.inference.labels import matched
 from pyromoe.inference.natural import constants
 from pyromoe.inference.probabilities import log_jacobian, log_probabilities
-from pyromoe.models.blend import select
-from pyromoe.models.groups import NOTHING
-from pyromoe.models.trace import run_given
+from pyromoe.inference.repeated import repeat
+from pyromoe.inference.simulation import predictive
+from pyromoe.models.trace import run_given, trace_of, weights_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import NDArray
     from torch import Tensor
 
     from pyromoe.inference.result import Fit
     from pyromoe.models.trace import Weights
 
+    Draws = dict[str, NDArray[Any]]
 
-def posterior_draws(fit: Fit, x: Tensor, y: Tensor) -> dict[str, NDArray[Any]]:
+AT_ONCE = 2**25
+"""Experts times rows times draws of z that are worked on at a time."""
+FROM_PRIOR = 100
+"""Draws of the prior at most: each evaluates the model anew, and they say how y is spread."""
+
+
+def posterior_draws(fit: Fit, x: Tensor, y: Tensor) -> Draws:
     """Return what differs between draws, (C, S, ...), by name; a view where it is always the same.
 
     Where weights have a posterior, each draw has weights of its own; experts are then numbered in
@@ -34,56 +43,111 @@ def posterior_draws(fit: Fit, x: Tensor, y: Tensor) -> dict[str, NDArray[Any]]:
         x: its rows, (N, D).
         y: their responses, (N,).
     """
-    noise = Seeded(fit.spec.seed)
-    if not fit.guide.weights.spread:
+    noise, weights = Seeded(fit.spec.seed), fit.guide.weights
+    if not weights.spread:
         draws = fit.spec.output.draws
         joint = fit.log_joint(x, y)  # (N, K)
-        found = {n: _repeated(v, draws) for n, v in _of_weights(fit, joint, fit.weights).items()}
-        z = noise.categorical(joint, draws)  # (S, N)
-        found["z"] = z[None].short().numpy()
-        found["lp"] = joint.gather(-1, z.T).T.sum(-1)[None].numpy()
-        found["predictive"] = _predictive(fit, x, draws, noise, fit.weights)[None]
-        return found
-    each = [_draw(fit, x, y, noise, w, i) for i, w in enumerate(fit.weight_draws())]
-    own = [name for name, dims, _ in coefficients(fit, fit.weights) if dims[:1] == ("expert",)]
-    _number_alike(each, own)
-    chains = fit.guide.weights.chains
-    stacked = {name: np.stack([one[name] for one in each]) for name in each[0]}
-    return {n: v.reshape(chains, len(each) // chains, *v.shape[1:]) for n, v in stacked.items()}
+        same = _of_weights(fit, joint.to(x.dtype), fit.weights)
+        own = _filled(_given_weights(fit, x, joint, noise), draws)
+        # Copied once: parameters may be trained further.
+        found = {n: repeat(v[None].copy(), draws) for n, v in same.items()}
+        return found | {n: v[None] for n, v in own.items()}
+    each = fit.weight_draws()
+    found = _filled((_draw(fit, x, y, noise, w, i) for i, w in enumerate(each)), len(each))
+    of_experts = [
+        name for name, dims, _ in coefficients(fit, fit.weights) if dims[:1] == ("expert",)
+    ]
+    _number_alike(found, of_experts)
+    chains = weights.chains
+    shaped = {n: v.reshape(chains, -1, *v.shape[1:]) for n, v in found.items()}
+    if isinstance(weights, DrawnGuide):
+        shaped["diverging"] = weights.diverging.numpy().copy()
+    return shaped
 
 
-def _draw(
-    fit: Fit, x: Tensor, y: Tensor, noise: Seeded, weights: Weights, number: int
-) -> dict[str, NDArray[Any]]:
-    joint = log_probabilities(fit.model, weights, x, y) + log_jacobian(fit.encoding, y)[:, None]
-    z = noise.categorical(joint, 1)  # (1, N)
-    found = {n: v.detach().numpy() for n, v in _of_weights(fit, joint, weights).items()}
-    found["z"] = z[0].short().numpy()
-    found["lp"] = joint.gather(-1, z.T).sum().numpy()
-    found["predictive"] = _predictive(fit, x, 1, noise, weights, number)[0]
+def prior_draws(fit: Fit, x: Tensor) -> NDArray[Any] | None:
+    """Return y with weights from their priors, (1, S, N, ...); None where no weight has one.
+
+    Weights without a prior stay as they were fitted.
+
+    Args:
+        fit: the fit.
+        x: its rows, (N, D).
+    """
+    if not fit.guide.weights.names:
+        return None
+    draws, seed = min(FROM_PRIOR, fit.spec.output.draws), fit.spec.seed
+    noise = Seeded(seed)
+    each = (
+        {"y": predictive(fit, x, 1, noise, _prior_weights(fit, x, seed + i), i)}
+        for i in range(draws)
+    )
+    return _filled(each, draws)["y"][None]
+
+
+def _prior_weights(fit: Fit, x: Tensor, seed: int) -> Weights:
+    """Return the latent weights, drawn from their priors."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        return weights_in(trace_of(fit.model.components, x[:1]))
+
+
+def _filled(parts: Iterable[Draws], draws: int) -> Draws:
+    """Return draws, (S, ...), of which parts come one after the other, (s, ...); none is kept."""
+    found: Draws = {}
+    done = 0
+    for part in parts:
+        for name, values in part.items():
+            if name not in found:
+                found[name] = np.empty((draws, *values.shape[1:]), values.dtype)
+            found[name][done : done + len(values)] = values
+        done += len(values)
     return found
 
 
-def _of_weights(fit: Fit, joint: Tensor, weights: Weights) -> dict[str, Tensor]:
+def _given_weights(fit: Fit, x: Tensor, joint: Tensor, noise: Seeded) -> Iterator[Draws]:
+    """Yield draws of z and y, some at a time, where weights are a point."""
+    draws, some = fit.spec.output.draws, max(1, AT_ONCE // joint.numel())
+    for i, first in enumerate(range(0, draws, some)):
+        number = min(some, draws - first)
+        z = noise.categorical(joint, number)  # (S, N)
+        yield {
+            "z": _smallest(z, fit.model.num_experts),
+            "lp": joint.gather(-1, z.T).T.sum(-1).numpy(),
+            "predictive": predictive(fit, x, number, noise, fit.weights, i),
+        }
+
+
+def _draw(fit: Fit, x: Tensor, y: Tensor, noise: Seeded, weights: Weights, number: int) -> Draws:
+    """Return one draw of everything, (1, ...)."""
+    joint = log_probabilities(fit.model, weights, x, y) + log_jacobian(fit.encoding, y)[:, None]
+    z = noise.categorical(joint, 1)  # (1, N)
+    found = {n: v[None] for n, v in _of_weights(fit, joint.to(x.dtype), weights).items()}
+    found["z"] = _smallest(z, fit.model.num_experts)
+    found["lp"] = joint.gather(-1, z.T).T.sum(-1).numpy()
+    found["predictive"] = predictive(fit, x, 1, noise, weights, number)
+    return found
+
+
+def _of_weights(fit: Fit, joint: Tensor, weights: Weights) -> Draws:
     """Return what follows from the weights, by name."""
     own = {name: value for name, _, value in coefficients(fit, weights)}
-    return {"resp": joint.softmax(-1), "log_likelihood": joint.logsumexp(-1), **own}
+    found = {"resp": joint.softmax(-1), "log_likelihood": joint.logsumexp(-1), **own}
+    return {name: value.detach().numpy() for name, value in found.items()}
 
 
-def _number_alike(each: list[dict[str, NDArray[Any]]], names: list[str]) -> None:
+def _smallest(z: Tensor, number: int) -> NDArray[Any]:
+    """Return numbers of experts as the smallest signed integers that hold K."""
+    return z.numpy().astype(np.min_scalar_type(-number))
+
+
+def _number_alike(found: Draws, names: list[str]) -> None:
     """Number the experts of every draw as they are in the mean of all."""
-    orders = matched([one["resp"] for one in each])
-    for one, order in zip(each, orders, strict=True):
-        one["resp"] = one["resp"][:, order]
-        one["z"] = np.argsort(order)[one["z"]].astype(one["z"].dtype)
+    for i, order in enumerate(matched([*found["resp"]])):
+        found["resp"][i] = found["resp"][i][:, order]
+        found["z"][i] = np.argsort(order)[found["z"][i]]
         for name in names:
-            one[name] = one[name][order]
-
-
-def _repeated(values: Tensor, draws: int) -> NDArray[Any]:
-    """Return values that are the same in every draw, (1, S, ...), without copying them."""
-    array = values.detach().numpy()
-    return np.broadcast_to(array, (1, draws, *array.shape))
+            found[name][i] = found[name][i][order]
 
 
 def coefficients(fit: Fit, weights: Weights) -> list[tuple[str, tuple[str, ...], Tensor]]:
@@ -102,51 +166,3 @@ def coefficients(fit: Fit, weights: Weights) -> list[tuple[str, tuple[str, ...],
     named = constants(model, fit.encoding, weights)
     found += [(name, dims, value) for name, (dims, value) in named.items()]
     return [(name, dims, value.detach()) for name, dims, value in found]
-
-
-def _predictive(
-    fit: Fit, x: Tensor, draws: int, noise: Seeded, weights: Weights, number: int = 0
-) -> NDArray[Any]:
-    """Return draws of y, (S, N), on the original scale; classes as their codes."""
-    found = original(fit, simulated(fit, x, draws, noise, weights, fit.spec.seed + number))
-    if fit.data is None or fit.encoding.group is None:
-        return found
-    found = found.astype(np.float64)
-    found[:, fit.data.train.rows == NOTHING] = np.nan
-    return found
-
-
-def simulated(
-    fit: Fit, x: Tensor, draws: int, noise: Seeded, weights: Weights, seed: int
-) -> Tensor:
-    """Return draws of z and then y given x, (S, N), encoded.
-
-    Args:
-        fit: the fit.
-        x: the rows, (N, D).
-        draws: S.
-        noise: from which z is drawn.
-        weights: of the model.
-        seed: of y.
-    """
-    gate, parameters = fit.components(x, weights)
-    z = noise.categorical(gate.log(), draws)
-    chosen = {name: select(z, value) for name, value in parameters.items()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        y: Tensor = fit.model.likelihood.distribution(**chosen).sample()
-    return y
-
-
-def original(fit: Fit, y: Tensor) -> NDArray[Any]:
-    """Return responses, (..., N), on the original scale; classes as their codes."""
-    targets, values = fit.encoding.targets, y.numpy()
-    if len(targets) == 1:
-        codes = bool(targets[0].labels) and not np.isnan(values).any()
-        return values.astype(np.int16) if codes else _decoded(fit, values, 0)
-    return np.stack([_decoded(fit, values[..., r], r) for r in range(len(targets))], -1)
-
-
-def _decoded(fit: Fit, values: NDArray[Any], r: int) -> NDArray[Any]:
-    """Return a response on its original scale; classes stay codes."""
-    return values if fit.encoding.targets[r].labels else fit.encoding.decode(values, r)

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from pyromoe.guides import Seeded
-from pyromoe.inference.draws import simulated
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.simulation import simulated
 from pyromoe.inference.svi import fit
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ longer than a compiled small model.
 
 from __future__ import annotations
 
-import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import torch
 from pyro.infer import MCMC, NUTS
 
 from pyromoe.inference import graph as graphs
+from pyromoe.inference.arviz_versions import quiet_arviz
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.replay import replayed
 
@@ -72,7 +72,7 @@ def draw(with_slope: Slope, weights: DrawnGuide, spec: Spec, report: Report) -> 
         report(0.0, "NUTS, making its graph")
         transitions = chains * (spec.guide.warmup + number)
         fast, ran = evaluated(with_slope, mode, spec.fit.mode, transitions)
-        diverged, levels = 0, []
+        levels = []
         for chain in range(chains):
 
             def tell(kernel: Any, samples: Any, stage: str, i: int, chain: int = chain) -> None:
@@ -81,11 +81,12 @@ def draw(with_slope: Slope, weights: DrawnGuide, spec: Spec, report: Report) -> 
                 text = f"NUTS, chain {chain + 1} of {chains}, {stage.lower()}"
                 report(min(1.0, (chain + share) / chains), text)
 
-            kept, bad = chain_from(fast, mode, spec, (chain, number), tell)
+            kept, diverged = chain_from(fast, mode, spec, (chain, number), tell)
             weights.kept[chain].copy_(kept)
-            diverged += bad
+            weights.diverging[chain].copy_(diverged)
             levels.append([float(fast(v)[0]) for v in kept])
-    return {"nuts": {"divergences": diverged, **_convergence(np.array(levels)), "mode": ran}}
+    found = {"divergences": int(weights.diverging.sum()), **_convergence(np.array(levels))}
+    return {"nuts": {**found, "mode": ran}}
 
 
 def evaluated(with_slope: Slope, at: Tensor, mode: str, transitions: int) -> tuple[Slope, str]:
@@ -123,8 +124,8 @@ def chain_from(
     spec: Spec,
     chain: tuple[int, int],
     tell: Callable[..., None] | None = None,
-) -> tuple[Tensor, int]:
-    """Return the draws of one chain of NUTS, (S, P), and how many transitions diverged.
+) -> tuple[Tensor, Tensor]:
+    """Return the draws of one chain of NUTS, (S, P), and whether their transition diverged, (S,).
 
     Args:
         with_slope: f and its gradient.
@@ -160,18 +161,12 @@ def chain_from(
             remedy = "choose a narrower prior, of kind normal for instance, or mean_field"
             raise NumericalError(f"{what}; {remedy}") from error
         found = sampler.diagnostics().get("divergences", {})
-    return sampler.get_samples()["v"], sum(len(each) for each in found.values())
+    diverging = torch.zeros(size, dtype=torch.bool)
+    diverging[[draw for each in found.values() for draw in each]] = True
+    return sampler.get_samples()["v"], diverging
 
 
 def _convergence(levels: NDArray[np.float64]) -> dict[str, float]:
     """Return R-hat and effective sample size of a quantity, (C, S), that has no labels."""
     arviz = quiet_arviz()
     return {"r_hat": float(arviz.rhat(levels)), "ess": float(arviz.ess(levels))}
-
-
-def quiet_arviz() -> Any:
-    """Return ArviZ, loaded when it is needed and without its announcement."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # its own announcement, on import
-        import arviz
-    return arviz

@@ -10,10 +10,14 @@ import numpy as np
 import xarray as xr
 
 import pyromoe
-from pyromoe.inference.draws import coefficients, original, posterior_draws
+from pyromoe.inference.arviz_versions import to_container
+from pyromoe.inference.draws import coefficients, posterior_draws, prior_draws
 from pyromoe.inference.labels import chains
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.result import Fit
+from pyromoe.inference.simulation import original
+from pyromoe.inference.svi import one_thread
+from pyromoe.inference.training import curves
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 Variable = tuple[tuple[str, ...], Any]
 DRAWS = ("chain", "draw")
+USED = ("torch", "pyro-ppl")
 POINT = "one point for each; draws differ in z and in the predicted y alone"
 WEIGHTS = "drawn from their posterior, as the guide has it; experts numbered alike in all draws"
 
@@ -37,26 +42,28 @@ def to_arviz(fit: Fit | Sequence[Fit]) -> Any:
             what the family learns beside them (expert), the scale for instance.
         log_likelihood: y (chain, draw, obs), the log density with z summed out, in nats.
         posterior_predictive: y (chain, draw, obs), with z drawn from the gate.
+        prior_predictive: the same with weights from their priors, 100 draws at most; weights
+            without a prior are as they were fitted, and where none has one the group is left out.
         observed_data: y (obs).
         constant_data: x (obs, predictor), row (obs); offset, trials and weight (obs) where there
             are any, the offset on the scale of the encoded response.
-        sample_stats: lp (chain, draw), log p(y, z | x) of the draw, in nats.
+        sample_stats: lp (chain, draw), log p(y, z | x) of the draw, in nats; of NUTS diverging.
+        training: loss, log_likelihood, learning_rate, what else changed, and temperature where
+            there is one (restart, epoch), as in `history.csv`; of several fits (fit, restart,
+            epoch).
 
     Where rows of a group share one z, obs is the group, and what belongs to its rows has one more
     dimension, member; of several responses, y has one more, response. Missing numbers are NaN.
 
+    What is the same in every draw, as resp is where weights are a point, is a view that takes the
+    memory of one draw; `to_netcdf` writes it without laying it out.
+
     Raises:
         ValueError: for a fit without its data, and for fits that do not match.
     """
-    import arviz
-
     if isinstance(fit, Fit):
-        tree = to_datatree(fit)
-    else:
-        tree = chains([to_datatree(each) for each in fit])
-    if int(arviz.__version__.split(".")[0]) >= 1:
-        return tree
-    return arviz.InferenceData.from_datatree(tree)
+        return to_container(to_datatree(fit))
+    return to_container(chains([to_datatree(each) for each in fit]))
 
 
 def to_datatree(fit: Fit) -> xr.DataTree:
@@ -66,46 +73,39 @@ def to_datatree(fit: Fit) -> xr.DataTree:
     x, y = to_tensors(fit.data.train, fit.spec)
     rows = ("obs",) if x.dim() == 2 else ("obs", "member")
     of_y = (*rows, "response") if y.dim() > len(rows) else rows
-    drawn = posterior_draws(fit, x, y)
+    with one_thread():
+        drawn, prior = posterior_draws(fit, x, y), prior_draws(fit, x)
     of_each = {
         "z": ("obs",),
         "resp": ("obs", "expert"),
         **{name: dims for name, dims, _ in coefficients(fit, fit.weights)},
     }
+    stats = [name for name in ("lp", "diverging") if name in drawn]
+    training, numbers = curves(fit.history, _temperature(fit))
     groups: dict[str, dict[str, Variable]] = {
         "posterior": {name: ((*DRAWS, *dims), drawn[name]) for name, dims in of_each.items()},
         "log_likelihood": {"y": ((*DRAWS, "obs"), drawn["log_likelihood"])},
         "posterior_predictive": {"y": ((*DRAWS, *of_y), drawn["predictive"])},
+        "prior_predictive": {} if prior is None else {"y": ((*DRAWS, *of_y), prior)},
         "observed_data": {"y": (of_y, original(fit, y))},
         "constant_data": {
             "x": ((*rows, "predictor"), x[..., : fit.model.num_predictors].numpy()),
             "row": (rows, fit.data.train.rows),
             **{name: (rows, x[..., i].numpy()) for name, i in fit.model.extras.items()},
         },
-        "sample_stats": {"lp": (DRAWS, drawn["lp"])},
+        "sample_stats": {name: (DRAWS, drawn[name]) for name in stats},
+        "training": {name: (("restart", "epoch"), values) for name, values in training.items()},
     }
-    coords = _coordinates(fit, len(x), drawn["lp"].shape)
+    coords = _coordinates(fit, len(x)) | numbers
     attributes = _attributes(fit)
-    return xr.DataTree.from_dict(
-        {name: _dataset(variables, coords, attributes) for name, variables in groups.items()}
-    )
+    found = {n: _dataset(v, coords, attributes) for n, v in groups.items() if v}
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes), **found})
 
 
-def to_netcdf(tree: xr.DataTree) -> bytes:
-    """Return a NetCDF file as bytes: on a full disk, writing it directly would end the process."""
-    encoding = {
-        f"/{name}": {v: {"zlib": True, "complevel": 1} for v in group.data_vars}
-        for name, group in tree.children.items()
-    }
-    return bytes(tree.to_netcdf(None, engine="h5netcdf", encoding=encoding))
-
-
-def _coordinates(fit: Fit, rows: int, shape: tuple[int, ...]) -> dict[str, Any]:
+def _coordinates(fit: Fit, rows: int) -> dict[str, Any]:
     columns = np.array(fit.encoding.columns, dtype=object)
     names = np.array([target.name for target in fit.encoding.targets], dtype=object)
     return {
-        "chain": np.arange(shape[0]),
-        "draw": np.arange(shape[1]),
         "obs": np.arange(rows),
         "expert": np.arange(fit.model.num_experts),
         "predictor": columns,
@@ -137,26 +137,45 @@ def _between(labels: Sequence[str]) -> list[str]:
     return [f"{low}|{high}" for low, high in pairwise(labels)]
 
 
+def _temperature(fit: Fit) -> dict[str, float]:
+    """Return the temperature of the treatment, where it has one that does not change."""
+    value = fit.spec.treatment.options.get("temperature")
+    return {"temperature": value} if isinstance(value, float) else {}
+
+
 def _attributes(fit: Fit) -> dict[str, str]:
     """Return what was fitted; text only, since NetCDF knows no nested attributes."""
-    metrics = fit.metrics
+    metrics, names = fit.metrics, fit.guide.weights.names
+    last = {} if not fit.history else {n: v for n, v in fit.history[-1].items() if v is not None}
+    temperature = (_temperature(fit) | last).get("temperature")
+    versions = metrics.get("versions", {})
+    parts = list(dict.fromkeys(name.split(".")[0] for name in names))
     return {
+        "creation_library": "pyromoe",
+        "creation_library_version": pyromoe.__version__,
+        "creation_library_language": "Python",
         "inference_library": "pyromoe",
-        "inference_library_version": pyromoe.__version__,
+        "inference_library_version": versions.get("pyromoe", pyromoe.__version__),
+        **{
+            f"{name.partition('-')[0]}_version": versions[name] for name in USED if name in versions
+        },
         "treatment": str(metrics.get("treatment")),
         "objective": str(metrics.get("objective")),
-        "guide": str(metrics.get("guide")),
+        "guide": str(metrics.get("guide") or "none"),
+        "guide_of_weights": fit.spec.guide.weights,
+        **({} if temperature is None else {"temperature": f"{temperature:.6g}"}),
         "seed": str(fit.spec.seed),
         "response": ", ".join(target.name for target in fit.encoding.targets),
         "classes": json.dumps(fit.encoding.target.labels),
         "weights": WEIGHTS if fit.guide.weights.spread else POINT,
+        "priors": f"of {', '.join(parts)}" if parts else "none, and so no prior_predictive",
     }
 
 
 def _dataset(
     variables: dict[str, Variable], coords: dict[str, Any], attributes: dict[str, str]
 ) -> xr.Dataset:
-    used = {dim for dims, _ in variables.values() for dim in dims}
-    return xr.Dataset(
-        variables, {name: c for name, c in coords.items() if name in used}, attributes
-    )
+    found = xr.Dataset(variables, attrs=attributes)
+    numbers = {name: np.arange(found.sizes[name]) for name in DRAWS if name in found.dims}
+    known = {name: c for name, c in coords.items() if name in found.dims}
+    return found.assign_coords(numbers | known)

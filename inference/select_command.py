@@ -43,8 +43,9 @@ def select(
     selection.csv, selection.svg, held_out.csv (log p(y|x) of every row while it was held out) and
     a run directory for each candidate, fitted to all training rows.
     """
+    from pyromoe.inference.netcdf import to_netcdf
     from pyromoe.inference.pictures import selection_figure, to_svg
-    from pyromoe.inference.posterior import to_datatree, to_netcdf
+    from pyromoe.inference.posterior import to_datatree
     from pyromoe.inference.selection import select as run
     from pyromoe.inference.store import (
         free_directory,

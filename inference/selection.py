@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyromoe.inference.arviz_versions import leave_one_out
 from pyromoe.inference.candidates import Candidate, candidates
 from pyromoe.inference.likelihood_ratio import bootstrap_test
 from pyromoe.inference.loop import NumericalError
@@ -24,7 +25,6 @@ from pyromoe.inference.posterior import to_arviz
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.recommendation import recommend, recommended
 from pyromoe.inference.svi import as_file, fit
-from pyromoe.inference.weights import leave_one_out
 from pyromoe.models.data import undivided
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ z is summed out, so that f is smooth in v; the Jacobian of the scales belongs to
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pyromoe.guides import DrawnGuide, LaplaceGuide, Seeded
+from pyromoe.inference.arviz_versions import pareto_k
 from pyromoe.inference.loop import NumericalError
-from pyromoe.inference.nuts import draw, quiet_arviz
+from pyromoe.inference.nuts import draw
 from pyromoe.inference.probabilities import log_jacobian, to_tensors
 from pyromoe.inference.standard_errors import jacobian
 from pyromoe.models import log_joint
@@ -81,30 +81,6 @@ def log_ratios(posterior: LogPosterior, number: int, seed: int) -> Tensor:
     return (f - log_q).double()
 
 
-def pareto_k(ratios: Tensor) -> float:
-    """Return Pareto's k of importance ratios, (S,): above 0.7 the guide is far from the posterior.
-
-    Vehtari et al. (2024); Yao et al. (2018).
-    """
-    _, k = quiet_arviz().psislw(ratios.numpy())
-    return float(k)
-
-
-def leave_one_out(tree: Any) -> dict[str, float]:
-    """Return elpd_loo and its standard error, nats, and how many Pareto k are above 0.7.
-
-    Vehtari, Gelman and Gabry (2017).
-
-    Args:
-        tree: as `to_arviz` returns it.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the count says it
-        found = quiet_arviz().loo(tree, pointwise=True)
-    far = int((found.pareto_k > 0.7).sum())
-    return {"elpd_loo": float(found.elpd_loo), "loo_se": float(found.se), "loo_far": far}
-
-
 def complete(
     spec: Spec, data: Data, model: MixtureOfExperts, guide: WeightedGuide, report: Report
 ) -> dict[str, Any]:
@@ -129,7 +105,7 @@ def complete(
     if isinstance(weights, LaplaceGuide):
         curve(posterior, weights)
     ratios = log_ratios(posterior, DRAWS, spec.seed)
-    return {"elbo": float(ratios.mean()), "pareto_k": pareto_k(ratios)}
+    return {"elbo": float(ratios.mean()), "pareto_k": pareto_k(ratios.numpy())}
 
 
 def curve(posterior: LogPosterior, weights: LaplaceGuide) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,3 +130,16 @@ def test_regularisation_is_measured_on_rows_that_no_fit_has_seen(
     module.main()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[3:]] == ["default", "adamw, decay 0.1"]
+
+
+def test_the_memory_of_a_posterior_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = benchmark("posterior_memory", monkeypatch)
+    module.main("--here --rows 200 --experts 3 --draws 20".split())
+    said = capsys.readouterr().out
+    stages = re.findall(r"^(\w[\w ]*?) +(\d+\.\d+) GiB", said, re.MULTILINE)
+    assert [what for what, _ in stages] == "imported fitted converted written read".split()
+    sizes = [float(size) for _, size in stages]
+    assert sizes == sorted(sizes)
+    assert sizes[0] > 0

@@ -112,8 +112,8 @@ def test_a_fit_writes_a_run_directory(run: Callable[..., Result]) -> None:
     total = float(tree["log_likelihood"]["y"].isel(chain=0, draw=0).sum())
     assert total == pytest.approx(metrics["log_likelihood"]["train"], rel=1e-4)
     assert {*tree.children} == {
-        "posterior", "log_likelihood", "posterior_predictive", "observed_data",
-        "constant_data", "sample_stats",
+        "posterior", "log_likelihood", "posterior_predictive", "prior_predictive",
+        "observed_data", "constant_data", "sample_stats", "training",
     }  # fmt: skip
 
 

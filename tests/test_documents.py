@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pyromoe.inference import pictures
+from pyromoe.inference.arviz_versions import to_tree
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import MixtureOfExperts
@@ -30,6 +31,7 @@ ROWS_PAGE = (ROOT / "docs" / "rows.md").read_text()
 PREDICTIONS_PAGE = (ROOT / "docs" / "predictions.md").read_text()
 SELECTION_PAGE = (ROOT / "docs" / "selection.md").read_text()
 PICTURES_PAGE = (ROOT / "docs" / "pictures.md").read_text()
+ARVIZ_PAGE = (ROOT / "docs" / "arviz.md").read_text()
 GATES_PAGE = (ROOT / "docs" / "gates.md").read_text()
 
 
@@ -105,6 +107,18 @@ def test_the_program_of_the_selection_runs() -> None:
     found = run(SELECTION_PAGE)["found"]
     assert found.recommendation.startswith("Recommended: ")
     assert found.fit.spec.experts.number in (1, 2)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what ArviZ asks of pandas
+def test_the_program_for_arviz_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run(ARVIZ_PAGE)
+    tree = to_tree(names["posterior"])
+    assert set(re.findall(r"^\| `(\w+)` \|", ARVIZ_PAGE, re.MULTILINE)) == set(tree.children)
+    assert float(names["loo"].se) > 0
+    assert names["compared"].index[0] == "two lines"
+    assert (tmp_path / "posterior.nc").stat().st_size > 0
+    assert names["again"]["posterior"].sizes["chain"] == 2
 
 
 def test_every_family_is_documented() -> None:

@@ -22,8 +22,9 @@ from torch.func import functional_call
 from pyromoe.guides import AmortisedGuide, PointGuide, PriorGuide, WeightedGuide
 from pyromoe.inference import Step, Treatment_ELBO, fit
 from pyromoe.inference.inspection import inspect as print_run, pruned_below
+from pyromoe.inference.netcdf import to_netcdf
 from pyromoe.inference.parts import Parts
-from pyromoe.inference.posterior import to_datatree, to_netcdf
+from pyromoe.inference.posterior import to_datatree
 from pyromoe.inference.probabilities import effective_experts, to_tensors
 from pyromoe.inference.store import save_fit
 from pyromoe.inference.treatments import TREATMENTS
