@@ -36,7 +36,7 @@ CASES = {
         """
 data: {response: RESPONSE, split: {test: 0}}
 likelihood: {family: categorical}
-priors: {experts: {kind: normal, scale: 6}}
+priors: {experts: {kind: hierarchical, scale: 2.5}}
 fit: {optimiser: lbfgs, restarts: 4}
 """,
         [1, 2, 3],
