@@ -42,6 +42,8 @@ bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; an 
 	-$(BIN)/python benchmarks/gradient_error_at_cost.py
 	-$(BIN)/python benchmarks/time_to_likelihood.py
 	-$(BIN)/python benchmarks/time_to_flexmix.py
+	-$(BIN)/python benchmarks/diabetes_folds.py
+	-$(BIN)/python benchmarks/selected_folds.py
 	-$(BIN)/python benchmarks/calibration.py
 	-$(BIN)/python benchmarks/coverage.py
 	-$(BIN)/python benchmarks/posterior_memory.py
