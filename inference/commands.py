@@ -10,6 +10,7 @@ import typer
 from pyromoe.inference import terminal
 from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annotations
     BudgetText,
+    DirectoryPath,
     Out,
     Overwrite,
     RunPath,
@@ -32,7 +33,9 @@ def fit(
     budget: BudgetText = None,
 ) -> None:
     """Fit a spec and write a run directory."""
+    from pyromoe.inference.inspection import show
     from pyromoe.inference.store import new_directory
+    from pyromoe.inference.summaries.of_directory import summarise
     from pyromoe.inference.svi import fit as run
 
     file = _read(spec, set_, treatment)
@@ -41,8 +44,8 @@ def fit(
         with terminal.progress() as report:
             result = run(file, budget=_budget(budget), progress=report)
         _keep(result, folder, target)
-    _show_metrics(result.metrics)
-    terminal.out.print(f"written to {target}; next: pyromoe inspect {target}", markup=False)
+    show(summarise(target))
+    terminal.out.print(f"\nwritten to {target}; next: pyromoe inspect {target}", markup=False)
 
 
 def compare(
@@ -120,13 +123,31 @@ def predict(
 
 
 def inspect(
-    run: RunPath,
-    rows: Annotated[int, typer.Option(min=0, help="How many rows' assignments to show.")] = 5,
+    folder: DirectoryPath,
+    rows: Annotated[int, typer.Option(min=0, help="How many uncertain rows to show.")] = 5,
+    obs: Annotated[
+        str | None,
+        typer.Option(metavar="I,J", help="These rows of the table, from 0, instead: who has them."),
+    ] = None,
+    expert: Annotated[
+        int | None, typer.Option(min=0, metavar="K", help="This expert instead: what it does.")
+    ] = None,
 ) -> None:
-    """Show what was fitted, how well, and which expert has which rows."""
-    from pyromoe.inference.inspection import inspect as show
+    """Show what was fitted, how good it is, which expert has which rows, and what to look into.
 
-    show(run, rows)
+    Of a comparison, a lab or a selection, the same of what it found.
+    """
+    from pyromoe.inference import inspection
+
+    if obs is None and expert is None:
+        inspection.inspect(folder, rows)
+        return
+    from pyromoe.inference.inspected import expert_lines, read_numbers, row_lines
+
+    if obs is not None:
+        inspection.print_lines(row_lines(folder, read_numbers(obs)))
+    if expert is not None:
+        inspection.print_lines(expert_lines(folder, expert))
 
 
 def _read(spec: Path, settings: list[str] | None, treatment: str | None) -> SpecFile:
@@ -159,13 +180,6 @@ def _budget(text: str | None) -> Any:
     from pyromoe.inference.budget import Budget
 
     return None if text is None else Budget.parse(text)
-
-
-def _show_metrics(metrics: dict[str, Any]) -> None:
-    from pyromoe.inference.inspection import metric_lines
-
-    for line in metric_lines(metrics):
-        terminal.out.print(line, markup=False)
 
 
 def _show_comparison(rows: list[dict[str, Any]], measured_on: str) -> None:

@@ -18,6 +18,7 @@ from safetensors.torch import load as load_tensors, save as save_tensors
 
 from pyromoe.inference.build import build
 from pyromoe.inference.plan import make_plan
+from pyromoe.inference.reading import read_json
 from pyromoe.inference.result import Fit
 from pyromoe.models.data import load
 from pyromoe.models.encoding import Encoding
@@ -149,14 +150,6 @@ def restore(fit: Fit, path: Path) -> None:
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot be read ({error})", file=str(path)) from None
     _restore(fit.tensors(), stored, path)
-
-
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot be read ({error})", file=str(path)) from None
 
 
 def _restore(wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor], path: Path) -> None:

@@ -1,0 +1,44 @@
+"""Which kind of directory it is, and its summary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pyromoe.inference.summaries.run import summarise_run
+from pyromoe.models.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyromoe.inference.summaries.summary import Summary
+
+Kind = Literal["comparison", "lab", "selection", "run"]
+FILES: dict[str, Kind] = {
+    "comparison.json": "comparison",
+    "gradients.json": "lab",
+    "selection.json": "selection",
+    "metrics.json": "run",
+}
+SUMMARIES = {"run": summarise_run}
+
+
+def kind_of(folder: Path) -> Kind:
+    """Return what a directory is of.
+
+    Raises:
+        InputError: where it is of none of them.
+    """
+    for name, kind in FILES.items():
+        if (folder / name).is_file():
+            return kind
+    remedy = "give one that pyromoe fit, compare, gradients or select has written"
+    raise InputError("is not a directory of results", file=str(folder), remedy=remedy)
+
+
+def summarise(folder: Path) -> Summary:
+    """Return the summary of a directory.
+
+    Raises:
+        InputError: where it is none of ours, or a file in it is missing or broken.
+    """
+    return SUMMARIES[kind_of(folder)](folder)
