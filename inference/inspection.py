@@ -73,6 +73,8 @@ def bar(share: float) -> str:
     '############            '
     """
     return ("#" * round(BAR * share)).ljust(BAR)
+
+
 def uncertain_lines(of: Assignments, rows: int) -> Iterator[str]:
     """Yield the least certain data with their leading experts."""
     if of.number == 1 or not rows:

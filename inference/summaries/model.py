@@ -14,10 +14,10 @@ NAME = 40
 
 
 def model_title(spec: Spec) -> str:
-    """Return the model in a few words.
+    r"""Return the model in a few words.
 
     >>> from pyromoe.models import parse_spec
-    >>> spec = parse_spec("data: {dataset: engel}\\nlikelihood: {family: normal}", "s").spec
+    >>> spec = parse_spec("data: {dataset: engel}\nlikelihood: {family: normal}", "s").spec
     >>> model_title(spec)
     '2 linear experts, engel'
     """

@@ -98,8 +98,10 @@ def _of_experts(metrics: dict[str, Any], spec: Spec, of: Assignments) -> Iterato
         yield Worry("pruned experts", what, "lower experts.number, or raise fit.restarts")
     entropy, most = float(of.entropy.mean()), float(np.log(number))
     if entropy > EVEN * most:
-        what = f"the mean entropy of z is {entropy:.3f} nats, {most:.3f} at most: experts are alike"
-        yield Worry("experts alike", what, "take more steps, wider priors.experts, or fewer experts")
+        what = f"the mean entropy of z is {entropy:.3f} nats, {most:.3f} at most: all are alike"
+        yield Worry(
+            "experts alike", what, "take more steps, wider priors.experts, or fewer experts"
+        )
 
 
 def _of_new_rows(metrics: dict[str, Any], of: Assignments) -> Iterator[Worry]:
