@@ -1,0 +1,83 @@
+"""All that a run directory holds, read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from pyromoe.inference.draws import original
+from pyromoe.inference.pictures import Shown, palette, rows_of
+from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.reading import read_history
+from pyromoe.inference.store import load_fit, with_data
+from pyromoe.inference.summaries.assignments import Assignments, read_assignments
+from pyromoe.models.errors import InputError
+from pyromoe.models.groups import NOTHING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyromoe.inference.result import Fit
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run.
+
+    Attributes:
+        folder: where it is.
+        fit: its fit, without the data.
+        of: its assignments.
+        rows: its training rows.
+        held_out: its test rows; None where there are none, or the data cannot be read any more.
+        missing: why they cannot; empty where they can.
+        history: of its steps.
+        colours: of its experts.
+    """
+
+    folder: Path
+    fit: Fit
+    of: Assignments
+    rows: Shown
+    held_out: Shown | None
+    missing: str
+    history: list[dict[str, Any]]
+    colours: tuple[str, ...]
+
+
+def read_run(folder: Path) -> RunFiles:
+    """Read a run directory, and the data that its spec names where they are still there.
+
+    Raises:
+        InputError: where a file of the directory is missing or broken.
+    """
+    fit, of = load_fit(folder), read_assignments(folder)
+    path, missing, held_out = folder / "posterior.nc", "", None
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            rows = rows_of(fit, tree)
+    except (OSError, KeyError, ValueError, IndexError) as error:
+        raise InputError(f"cannot be read ({error})", file=str(path)) from None
+    if fit.metrics["n"]["test"]:
+        try:
+            held_out = _held_out(with_data(fit, folder))
+        except InputError as error:
+            missing = str(error)
+    colours = tuple(palette(of.number, of.shares))
+    return RunFiles(
+        folder, fit, of, rows, held_out, missing, read_history(folder / "history.csv"), colours
+    )
+
+
+def _held_out(fit: Fit) -> Shown:
+    """Return the test rows of a fit with its data."""
+    assert fit.data is not None
+    part = fit.data.test
+    x, y = to_tensors(part, fit.spec)
+    there = part.rows != NOTHING
+    r = fit.responsibilities(x, y).numpy()
+    values = original(fit, y)[there].astype(float)
+    return Shown(x[there], values.reshape(len(values), -1), r[np.nonzero(there)[0]])
