@@ -17,7 +17,9 @@ from pyromoe.inference.report.page import Picture, Section
 from pyromoe.models.errors import one_line
 
 if TYPE_CHECKING:
-    from pyromoe.inference.pictures import Shown
+    from numpy.typing import NDArray
+    from torch import Tensor
+
     from pyromoe.inference.report.run_files import RunFiles
 
 MOST = 4
@@ -29,26 +31,28 @@ NAME = 40
 
 def predictions_section(run: RunFiles) -> Section:
     """Return the calibration of held-out rows, of training rows where there are none."""
-    rows, where, text = run.held_out, "held-out", list[str]()
-    if rows is None:
-        rows, where = run.rows, "training"
+    (x, y), where, text = run.held_out or (run.rows.x, run.rows.y), "held-out", list[str]()
+    if run.held_out is None:
+        where = "training"
         said = "The held-out rows are missing" if run.missing else "No row was held out"
         why = f": {run.missing}" if run.missing else ""
         text.append(f"{said}{why}. What follows is of the training rows, which flatters.")
     targets = run.fit.encoding.targets
-    pictures = [_calibration(run, rows, r, where) for r in range(min(len(targets), MOST))]
+    pictures = [_calibration(run, x, y[:, r], r, where) for r in range(min(len(targets), MOST))]
     if len(targets) > MOST:
         text.append(f"The first {MOST} of {len(targets)} responses are shown.")
     return Section("Predictions", tuple(text), pictures=tuple(p for p in pictures if p))
 
 
-def _calibration(run: RunFiles, rows: Shown, response: int, where: str) -> Picture | None:
+def _calibration(
+    run: RunFiles, x: Tensor, y: NDArray[np.float64], response: int, where: str
+) -> Picture | None:
     target = run.fit.encoding.targets[response]
-    there = np.flatnonzero(np.isfinite(rows.y[:, response]))
+    there = np.flatnonzero(np.isfinite(y))
     if not len(there):
         return None
     some = there[np.linspace(0, len(there) - 1, min(len(there), ROWS)).round().astype(int)]
-    x, y = rows.x[some], rows.y[some, response]
+    x, y = x[some], y[some]
     figure = new_figure()
     title = f"Calibration of {one_line(target.name, NAME)}, {len(some)} {where} rows"
     if target.labels:

@@ -13,6 +13,7 @@ from pyromoe.inference.report.page import Page
 from pyromoe.inference.report.reproduce import reproduce_section
 from pyromoe.inference.report.run_files import read_run
 from pyromoe.inference.summaries.run import summarise_run
+from pyromoe.inference.svi import one_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,17 +32,15 @@ def run_page(folder: Path) -> Page:
     Raises:
         InputError: where a file of it is missing or broken.
     """
-    summary, run = summarise_run(folder), read_run(folder)
-    return Page(
-        "run",
-        summary,
-        run.colours,
-        (
+    summary = summarise_run(folder)
+    with one_thread():
+        run = read_run(folder)
+        sections = (
             experts_section(run),
             assignments_section(run),
             predictions_section(run),
             fit_section(run),
             *weights_section(run),
             reproduce_section(folder, COMMANDS, run.fit.metrics),
-        ),
-    )
+        )
+    return Page("run", summary, run.colours, sections)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
 
 from pyromoe.inference.draws import original
@@ -20,7 +19,14 @@ from pyromoe.models.groups import NOTHING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
     from pyromoe.inference.result import Fit
+
+DRAWS = 100
+"""Of the weights."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class RunFiles:
         fit: its fit, without the data.
         of: its assignments.
         rows: its training rows.
-        held_out: its test rows; None where there are none, or the data cannot be read any more.
+        held_out: x, encoded, and y of its test rows, as `rows` has them; None where there are none,
+            or the data cannot be read any more.
         missing: why they cannot; empty where they can.
         history: of its steps.
         colours: of its experts.
@@ -42,7 +49,7 @@ class RunFiles:
     fit: Fit
     of: Assignments
     rows: Shown
-    held_out: Shown | None
+    held_out: tuple[Tensor, NDArray[np.float64]] | None
     missing: str
     history: list[dict[str, Any]]
     colours: tuple[str, ...]
@@ -54,7 +61,7 @@ def read_run(folder: Path) -> RunFiles:
     Raises:
         InputError: where a file of the directory is missing or broken.
     """
-    fit, of = load_fit(folder), read_assignments(folder)
+    fit, of = _with_fewer_draws(load_fit(folder)), read_assignments(folder)
     path, missing, held_out = folder / "posterior.nc", "", None
     try:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
@@ -72,12 +79,18 @@ def read_run(folder: Path) -> RunFiles:
     )
 
 
-def _held_out(fit: Fit) -> Shown:
+def _with_fewer_draws(fit: Fit) -> Fit:
+    """Return a fit that draws its weights less often: pictures need no more."""
+    draws = min(DRAWS, fit.spec.output.draws)
+    output = fit.spec.output.model_copy(update={"draws": draws})
+    return replace(fit, spec=fit.spec.model_copy(update={"output": output}))
+
+
+def _held_out(fit: Fit) -> tuple[Tensor, NDArray[np.float64]]:
     """Return the test rows of a fit with its data."""
     assert fit.data is not None
     part = fit.data.test
     x, y = to_tensors(part, fit.spec)
     there = part.rows != NOTHING
-    r = fit.responsibilities(x, y).numpy()
     values = original(fit, y)[there].astype(float)
-    return Shown(x[there], values.reshape(len(values), -1), r[np.nonzero(there)[0]])
+    return x[there], values.reshape(len(values), -1)
