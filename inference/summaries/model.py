@@ -21,7 +21,7 @@ def model_title(spec: Spec) -> str:
     >>> model_title(spec)
     '2 linear experts, engel'
     """
-    return f"{experts_of(spec)}, {_table(spec)}"
+    return f"{experts_of(spec)}, {table_of(spec)}"
 
 
 def model_sentences(spec: Spec, response: str = "") -> tuple[str, ...]:
@@ -40,7 +40,7 @@ def model_sentences(spec: Spec, response: str = "") -> tuple[str, ...]:
     known = "all other columns" if inputs == "all" else listed(inputs, 6) or "no predictors"
     sentences = [
         f"{experts_of(spec)} and {_article(spec.gate.kind)} {spec.gate.kind} gate, "
-        f"family {families}{of}, from {known} of {_table(spec)}.",
+        f"family {families}{of}, from {known} of {table_of(spec)}.",
     ]
     treatment, latent = spec.treatment.name, spec.guide.z
     guide = f", guide of z: {latent}" if latent else ""
@@ -76,6 +76,7 @@ def _article(word: str) -> str:
     return "an" if word[0] in "aeiou" or word == "mlp" else "a"
 
 
-def _table(spec: Spec) -> str:
+def table_of(spec: Spec) -> str:
+    """Return the name of the table, without its folder."""
     name = spec.data.dataset or (spec.data.file or "").replace("\\", "/").rpartition("/")[2]
     return one_line(name, NAME) or "a table"

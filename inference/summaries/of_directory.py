@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from pyromoe.inference.summaries.comparison import summarise_comparison
+from pyromoe.inference.summaries.lab import summarise_lab
 from pyromoe.inference.summaries.run import summarise_run
+from pyromoe.inference.summaries.selection import summarise_selection
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pyromoe.inference.summaries.summary import Summary
@@ -19,7 +23,12 @@ FILES: dict[str, Kind] = {
     "selection.json": "selection",
     "metrics.json": "run",
 }
-SUMMARIES = {"run": summarise_run}
+SUMMARIES: dict[Kind, Callable[[Path], Summary]] = {
+    "comparison": summarise_comparison,
+    "lab": summarise_lab,
+    "selection": summarise_selection,
+    "run": summarise_run,
+}
 
 
 def kind_of(folder: Path) -> Kind:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +60,26 @@ class Summary:
     bars_of: str
     bars: tuple[Bar, ...]
     worries: tuple[Worry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tabular:
+    """Rows under headings, for the terminal and for a report.
+
+    Attributes:
+        headings: with line breaks where they are long.
+        rows: numbers, names or None.
+        note: what the headings mean.
+    """
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+    note: str
+
+    @classmethod
+    def of(
+        cls, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]], note: str
+    ) -> Tabular:
+        """Return some columns of rows: their keys with their headings."""
+        cells = tuple(tuple(row.get(key) for key in columns) for row in rows)
+        return cls(tuple(columns.values()), cells, note)
