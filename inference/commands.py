@@ -62,7 +62,7 @@ def compare(
 ) -> None:
     """Fit a spec with several treatments of z, side by side."""
     from pyromoe.inference.comparison import compare as run
-    from pyromoe.inference.store import new_directory, write_csv, write_json
+    from pyromoe.inference.store import new_directory, save_spec, write_csv, write_json
 
     chosen = {"treatments": treatments, "seeds": seeds}
     lists = [f"compare.{name}=[{text}]" for name, text in chosen.items() if text is not None]
@@ -78,6 +78,7 @@ def compare(
             result = run(file, budget=_budget(budget), progress=report, keep=keep)
         summary = {"summary": result.summary, "measured_on": result.measured_on}
         write_json(folder / "comparison.json", summary | {"rows": result.rows})
+        save_spec(file, folder, target)
         write_csv(folder / "comparison.csv", result.rows)
     _show_comparison(result.rows, result.measured_on)
     terminal.out.print(f"\n{result.summary}", markup=False)
@@ -184,29 +185,9 @@ def _budget(text: str | None) -> Any:
 
 def _show_comparison(rows: list[dict[str, Any]], measured_on: str) -> None:
     """Print the table and what its headings mean."""
-    error = next((n for n in ("accuracy", "rmse") if any(n in r for r in rows)), "rmse")
-    likelihood = "test_log_likelihood" if measured_on == "test" else "train_log_likelihood"
-    columns = {
-        "treatment": "treatment of z",
-        "objective": "objective",
-        "seed": "seed",
-        "unbiased": "un-\nbiased",
-        "evaluations": "experts\nrun",
-        likelihood: "log\np(y|x)",
-        error: error,
-        "effective_experts": "experts\nin use",
-        "seconds": "seconds",
-    }
-    if len({row["seed"] for row in rows}) == 1:
-        del columns["seed"]
-    terminal.table(list(columns.values()), [[row.get(name) for name in columns] for row in rows])
-    where = "held-out" if measured_on == "test" else "training"
-    terminal.out.print(
-        f"\nlog p(y|x), {error}: of the {where} rows; log p(y|x) in nats a row, z summed out\n"
-        "unbiased: whether the gradient's mean is the objective's exact gradient\n"
-        "experts run: evaluations for each row and step; experts in use: 1 if one has all the rows",
-        markup=False,
-    )
+    from pyromoe.inference.summaries.comparison import comparison_table
+
+    terminal.tabular(comparison_table(rows, measured_on))
     for row in rows:
         if "failure" in row:
             terminal.out.print(f"{row['treatment']} broke down: {row['failure']}", markup=False)

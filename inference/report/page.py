@@ -6,12 +6,16 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyromoe.inference.pictures import to_svg
+import numpy as np
+
+from pyromoe.inference.pictures import palette, to_svg
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.figure import Figure
 
-    from pyromoe.inference.summaries.summary import Summary
+    from pyromoe.inference.summaries.summary import Bar, Summary, Tabular
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,14 @@ class Table:
     rows: tuple[tuple[object, ...], ...]
     note: str = ""
 
+    @classmethod
+    def of(cls, title: str, tabular: Tabular) -> Table:
+        """Return a table of the terminal, whose lines a browser breaks itself."""
+        columns = tuple(
+            heading.replace("-\n", "").replace("\n", " ") for heading in tabular.headings
+        )
+        return cls(title, columns, tabular.rows, tabular.note)
+
     @property
     def numeric(self) -> tuple[bool, ...]:
         """Which columns are of numbers."""
@@ -96,3 +108,9 @@ class Page:
     summary: Summary
     colours: tuple[str, ...]
     sections: tuple[Section, ...]
+
+
+def colours_of(bars: Sequence[Bar]) -> tuple[str, ...]:
+    """Return the colour of each expert, by its number, as in the pictures of its fit."""
+    shares = {bar.expert: bar.share for bar in bars if bar.expert is not None}
+    return tuple(palette(len(shares), np.array([shares[k] for k in sorted(shares)])))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BARS = 8
 """Experts on the first screen."""
+LARGE = 1000.0
 
 
 def render(page: Page) -> str:
@@ -28,11 +29,17 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cell"] = shown
+    environment.filters["cell"] = _cell
     style = files("pyromoe.inference.report").joinpath("style.css").read_text(encoding="utf-8")
     template = environment.get_template("report.html.j2")
     # Ours, so not to be escaped; a browser takes it by its hash, and no other.
     return template.render(page=page, style=Markup(style), policy=_policy(style), bars=BARS)
+
+
+def _cell(value: object) -> str:
+    """Return a value as a cell, with decimals where a number is large, as log-likelihoods are."""
+    large = isinstance(value, float) and LARGE <= abs(value) < 1e9
+    return f"{value:.2f}" if large else shown(value)
 
 
 def _policy(style: str) -> str:

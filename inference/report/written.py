@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyromoe.inference.report.comparison import comparison_page
+from pyromoe.inference.report.lab import lab_page
 from pyromoe.inference.report.rendering import render
 from pyromoe.inference.report.run import run_page
+from pyromoe.inference.report.selection import selection_page
 from pyromoe.inference.summaries.of_directory import kind_of
 from pyromoe.inference.writing import new_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-PAGES = {"run": run_page}
+    from pyromoe.inference.report.page import Page
+    from pyromoe.inference.summaries.of_directory import Kind
+
+PAGES: dict[Kind, Callable[[Path], Page]] = {
+    "comparison": comparison_page,
+    "lab": lab_page,
+    "selection": selection_page,
+    "run": run_page,
+}
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:

@@ -66,8 +66,8 @@ def _responses(target: Target, y: FloatArray, weight: FloatArray) -> str:
     if target.labels:
         share = np.bincount(y.astype(int), weight, len(target.labels)) / weight.sum()
         first = [c for c in np.argsort(-share, kind="stable")[:CLASSES] if share[c] >= 0.005]
-        classes = ", ".join(f"{one_line(target.labels[c], NAME)} {share[c]:.0%}" for c in first)
-        return f"{name} {classes}"
+        classes = ", ".join(f"{one_line(target.labels[c], NAME)} ({share[c]:.0%})" for c in first)
+        return f"{name}: {classes}"
     mean, sd = moments(y, weight)
     return f"{name} {number(mean)} on average (sd {number(sd)})"
 

@@ -28,6 +28,8 @@ COLUMNS = {
     "error_times_cost": "error\nx cost",
     "seconds_per_call": "seconds\na call",
 }
+VANISHED = 1000.0
+"""Relative biases above this are of a gradient that is 0 but for rounding."""
 
 
 def summarise_lab(folder: Path) -> Summary:
@@ -89,7 +91,8 @@ def _rank(row: dict[str, Any]) -> tuple[bool, float]:
 
 def _bar(row: dict[str, Any]) -> Bar:
     noise = row["relative_std"]
-    text = f"{row['objective']}, {row['evaluations']} experts run"
+    number = row["evaluations"]
+    text = f"{row['objective']}, {number} expert{'s' if number > 1 else ''} run"
     text += "" if noise is None else f", relative standard deviation {noise:.2g}"
     return Bar(row["treatment"], min(row["total_bias"], 1.0), text)
 
@@ -106,7 +109,11 @@ def _worries(
         for r in rows
         if (r["estimator_bias_low"] or 0) > TOLERABLE
     ]
-    if biased:
+    if any((r["total_bias"] or 0) > VANISHED for r in rows):
+        what = "the exact gradient at the fitted parameters is nearly 0: biases relative to it are "
+        remedy = "look at the initial parameters, or fit with fewer steps of adam"
+        yield Worry("nothing left to learn", f"{what}huge, and say little", remedy)
+    elif biased:
         what = f"measured more than {TOLERABLE:.0%} off their own objective: {listed(biased, 6)}"
         yield Worry("biased estimators", what, "more steps do not mend it; take another treatment")
     wide = [r["treatment"] for r in rows if (r["estimator_bias_mc_floor"] or 0) > TOLERABLE]

@@ -43,8 +43,9 @@ def summarise_selection(folder: Path) -> Summary:
     """
     found = read_checked(folder / "selection.json", Selected)
     rows = found["rows"]
-    spec = common_spec(folder, [row["candidate"] for row in rows])
     chosen = next((row["candidate"] for row in rows if row.get("recommended")), None)
+    names = [row["candidate"] for row in rows]
+    spec = common_spec(folder, [*([chosen] if chosen else []), *names])
     of, bars, worries = one_fit(folder, chosen) if chosen else ("", (), ())
     numbers = [row["candidate"] for row in rows if row["candidate"] != NETWORK]
     table = f", {table_of(spec)}" if spec else ""
