@@ -17,6 +17,7 @@ from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annota
     Settings,
     SpecPath,
 )
+from pyromoe.inference.report_command import write_and_say
 
 if TYPE_CHECKING:
     from pyromoe.models.spec_file import SpecFile
@@ -45,7 +46,8 @@ def fit(
             result = run(file, budget=_budget(budget), progress=report)
         _keep(result, folder, target)
     show(summarise(target))
-    terminal.out.print(f"\nwritten to {target}; next: pyromoe inspect {target}", markup=False)
+    terminal.out.print(f"\n{target} holds the run; next: pyromoe inspect {target}", markup=False)
+    write_and_say(target)
 
 
 def compare(
@@ -87,6 +89,7 @@ def compare(
         "with its posterior.nc",
         markup=False,
     )
+    write_and_say(target)
 
 
 def predict(

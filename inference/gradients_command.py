@@ -9,6 +9,7 @@ import typer
 
 from pyromoe.inference import terminal
 from pyromoe.inference.options import Out, Overwrite, Settings  # noqa: TC001  # typer reads them
+from pyromoe.inference.report_command import write_and_say
 
 
 def gradients(
@@ -69,3 +70,4 @@ def gradients(
         "fit starts and where it ends) and gradients.svg",
         markup=False,
     )
+    write_and_say(target)

@@ -63,7 +63,7 @@ def bar_lines(bars: tuple[Bar, ...]) -> Iterator[str]:
     """Yield each share as a bar."""
     width = max(len(each.name) for each in bars)
     for each in bars:
-        yield f"{each.name:>{width}}  {bar(each.share)} {each.share:6.1%}  {each.text}".rstrip()
+        yield f"{each.name:>{width}}  {bar(each.share)} {each.percent:>6}  {each.text}".rstrip()
 
 
 def bar(share: float) -> str:

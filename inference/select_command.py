@@ -14,6 +14,7 @@ from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annota
     Settings,
     SpecPath,
 )
+from pyromoe.inference.report_command import write_and_say
 
 
 def select(
@@ -88,3 +89,4 @@ def select(
         "directory for each candidate",
         markup=False,
     )
+    write_and_say(target)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BARS = 8
 """Experts on the first screen."""
-LARGE = 1000.0
+LARGE, HUGE = 1e3, 1e6
 
 
 def render(page: Page) -> str:
@@ -38,7 +38,7 @@ def render(page: Page) -> str:
 
 def _cell(value: object) -> str:
     """Return a value as a cell, with decimals where a number is large, as log-likelihoods are."""
-    large = isinstance(value, float) and LARGE <= abs(value) < 1e9
+    large = isinstance(value, float) and LARGE <= abs(value) < HUGE
     return f"{value:.2f}" if large else shown(value)
 
 

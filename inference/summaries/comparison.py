@@ -18,6 +18,8 @@ ALIKE = 1.5
 """Costs that differ by less are taken to be equal."""
 ALONE = 1.1
 """Effective experts below which one has all the rows."""
+SAID = ("nothing held out", "biased estimator")
+"""Worries of a fit that are said of all fits."""
 
 
 def summarise_comparison(folder: Path) -> Summary:
@@ -32,7 +34,7 @@ def summarise_comparison(folder: Path) -> Summary:
     names = [fit_name(row) for row in order]
     spec = common_spec(folder, names)
     treatments, seeds = ({row[key] for row in rows} for key in ("treatment", "seed"))
-    of, bars, worries = one_fit(folder, names[0]) if names else ("", (), ())
+    of, bars, worries = one_fit(folder, names[0], SAID) if names else ("", (), ())
     size = f"{len(treatments)} treatment{'s' if len(treatments) > 1 else ''} of z"
     table = f", {table_of(spec)}" if spec else ""
     return Summary(

@@ -33,8 +33,15 @@ def model_of(spec: Spec | None) -> str:
     return "The spec is no longer there." if spec is None else model_sentences(spec)[0]
 
 
-def one_fit(folder: Path, name: str) -> tuple[str, tuple[Bar, ...], tuple[Worry, ...]]:
+def one_fit(
+    folder: Path, name: str, said: Sequence[str]
+) -> tuple[str, tuple[Bar, ...], tuple[Worry, ...]]:
     """Return what bars are of, the experts and the worries of one fit, if it is still there.
+
+    Args:
+        folder: of all fits.
+        name: of the fit.
+        said: worries that are left out, since the directory says them of all fits.
 
     Raises:
         InputError: where it is broken.
@@ -42,6 +49,6 @@ def one_fit(folder: Path, name: str) -> tuple[str, tuple[Bar, ...], tuple[Worry,
     if not (folder / name).is_dir():
         return "", (), ()
     found = summarise_run(folder / name)
-    of = f"{found.bars_of}, in {name}"
-    worries = (Worry(f"{w.name}, in {name}", w.what, w.remedy) for w in found.worries)
-    return of, found.bars, tuple(worries)
+    known = [w for w in found.worries if w.name not in said]
+    worries = tuple(Worry(f"{w.name}, in {name}", w.what, w.remedy) for w in known)
+    return f"{found.bars_of}, in {name}", found.bars, worries

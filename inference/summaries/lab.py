@@ -94,7 +94,8 @@ def _bar(row: dict[str, Any]) -> Bar:
     number = row["evaluations"]
     text = f"{row['objective']}, {number} expert{'s' if number > 1 else ''} run"
     text += "" if noise is None else f", relative standard deviation {noise:.2g}"
-    return Bar(row["treatment"], min(row["total_bias"], 1.0), text)
+    bias = row["total_bias"]
+    return Bar(row["treatment"], min(bias, 1.0), text, said="> 100%" if bias > 1 else "")
 
 
 def _worries(

@@ -31,8 +31,8 @@ COLUMNS = {
     "seconds": "seconds",
 }
 ROUNDED = ("aic", "bic", "icl", "elpd_loo")
-ELSEWHERE = "nothing held out"
-"""A worry of a candidate's fit that does not hold for it: it was held out in folds."""
+HELD_OUT = ("nothing held out",)
+"""A worry of a candidate's fit that does not hold here: rows were held out in folds."""
 
 
 def summarise_selection(folder: Path) -> Summary:
@@ -46,7 +46,7 @@ def summarise_selection(folder: Path) -> Summary:
     chosen = next((row["candidate"] for row in rows if row.get("recommended")), None)
     names = [row["candidate"] for row in rows]
     spec = common_spec(folder, [*([chosen] if chosen else []), *names])
-    of, bars, worries = one_fit(folder, chosen) if chosen else ("", (), ())
+    of, bars, worries = one_fit(folder, chosen, HELD_OUT) if chosen else ("", (), ())
     numbers = [row["candidate"] for row in rows if row["candidate"] != NETWORK]
     table = f", {table_of(spec)}" if spec else ""
     first, _, rest = found["recommendation"].partition(". ")
@@ -57,9 +57,9 @@ def summarise_selection(folder: Path) -> Summary:
             f"Numbers of experts: {', '.join(numbers)}; and a plain network beside them.",
         ),
         how_good=tuple(said for said in (f"{first.rstrip('.')}.", rest) if said),
-        bars_of=f"{of}, the recommended number" if bars else "",
+        bars_of=of,
         bars=bars,
-        worries=(*_worries(rows, chosen), *(w for w in worries if ELSEWHERE not in w.name)),
+        worries=(*_worries(rows, chosen), *worries),
     )
 
 

@@ -33,12 +33,19 @@ class Bar:
         share: 0 to 1.
         text: what else there is to say.
         expert: its number, by which it has a colour; None where it is no expert.
+        said: in the place of the share; empty where that is to be said.
     """
 
     name: str
     share: float
     text: str
     expert: int | None = None
+    said: str = ""
+
+    @property
+    def percent(self) -> str:
+        """Return what is written beside the bar."""
+        return self.said or f"{self.share:.1%}"
 
 
 @dataclass(frozen=True, slots=True)
