@@ -27,7 +27,7 @@ def assignments_section(run: RunFiles) -> Section:
     of = run.of
     if of.number == 1:
         return Section("Assignments", (f"One expert has all {of.unit}.",))
-    return Section("Assignments", tables=(_uncertain(run),), pictures=tuple(_pictures(run)))
+    return Section("Assignments", pictures=tuple(_pictures(run)), details=(_uncertain(run),))
 
 
 def _pictures(run: RunFiles) -> Iterator[Picture]:
@@ -69,7 +69,7 @@ def _uncertain(run: RunFiles) -> Table:
     for i in np.argsort(r.max(1), kind="stable")[:UNCERTAIN]:
         first = np.argsort(-r[i], kind="stable")[:3]
         who = ", ".join(f"expert {k} {r[i, k]:.2f}" for k in first)
-        rows.append((int(of.first[i]), float(of.entropy[i]), who))
+        rows.append((int(of.first[i]), round(float(of.entropy[i]), 4), who))
     return Table(
         f"The least certain {of.unit}",
         ("row", "entropy", "p(z | y, x)"),

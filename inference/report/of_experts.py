@@ -39,8 +39,9 @@ def experts_section(run: RunFiles) -> Section:
     """Return the shares of the experts, their coefficients and their curves."""
     return Section(
         "Experts",
-        tables=(_shares(run), *_coefficients(run)),
+        tables=(_shares(run),),
         pictures=(*_curves(run), *_gate_map(run)),
+        details=tuple(_coefficients(run)),
     )
 
 
@@ -48,7 +49,7 @@ def _shares(run: RunFiles) -> Table:
     of, rows = run.of, []
     for bar in expert_bars(of):
         own = of.leader == bar.expert
-        entropy = float(of.entropy[own].mean()) if own.any() else None
+        entropy = round(float(of.entropy[own].mean()), 4) if own.any() else None
         rows.append((bar.expert, f"{bar.share:.1%}", int(own.sum()), entropy, bar.text))
     return Table(
         "Experts by their share",

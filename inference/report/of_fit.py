@@ -25,8 +25,8 @@ def fit_section(run: RunFiles) -> Section:
     return Section(
         "Fit",
         (text, f"{criteria}; lowest is best among fits to the same rows."),
-        (_starts(metrics["restarts"]),),
-        tuple(_pictures(run)),
+        pictures=tuple(_pictures(run)),
+        details=(_starts(metrics["restarts"]),),
     )
 
 

@@ -84,12 +84,13 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a page: sentences, then tables, pictures and listings."""
+    """A part of a page: sentences, tables, pictures, tables with details, listings."""
 
     title: str
     text: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    details: tuple[Table, ...] = ()
     listings: tuple[Listing, ...] = ()
 
 

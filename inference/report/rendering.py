@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pyromoe.inference.terminal import shown
+from pyromoe.models.errors import one_line
 
 if TYPE_CHECKING:
     from pyromoe.inference.report.page import Page
@@ -38,6 +39,8 @@ def render(page: Page) -> str:
 
 def _cell(value: object) -> str:
     """Return a value as a cell, with decimals where a number is large, as log-likelihoods are."""
+    if isinstance(value, str):
+        return one_line(value)
     large = isinstance(value, float) and LARGE <= abs(value) < HUGE
     return f"{value:.2f}" if large else shown(value)
 
