@@ -53,7 +53,6 @@ def select(
         write_csv,
         write_json,
     )
-    from pyromoe.inference.summaries.selection import selection_table
     from pyromoe.models.spec_file import read_spec
 
     numbers = None if experts is None else f"[{experts}]"
@@ -76,13 +75,7 @@ def select(
         write_csv(folder / "selection.csv", found.rows)
         write_csv(folder / "held_out.csv", found.of_each_row())
         (folder / "selection.svg").write_bytes(to_svg(selection_figure(found.rows)))
-    terminal.tabular(selection_table(found.rows))
-    for row in found.rows:
-        if "failure" in row:
-            terminal.out.print(f"{row['candidate']} broke down: {row['failure']}", markup=False)
-        if row.get("loo_far"):
-            said = f"{row['loo_far']} Pareto k of {row['candidate']} are above 0.7"
-            terminal.out.print(f"elpd LOO: {said}, not to be trusted there", markup=False)
+    _show(found.rows)
     terminal.out.print(f"\n{found.recommendation}", markup=False)
     terminal.out.print(
         f"\n{target} holds selection.json, selection.csv, selection.svg, held_out.csv and a run "
@@ -90,3 +83,16 @@ def select(
         markup=False,
     )
     write_and_say(target)
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    """Print the table and what its headings mean."""
+    from pyromoe.inference.summaries.selection import selection_table
+
+    terminal.tabular(selection_table(rows))
+    for row in rows:
+        if "failure" in row:
+            terminal.out.print(f"{row['candidate']} broke down: {row['failure']}", markup=False)
+        if row.get("loo_far"):
+            said = f"{row['loo_far']} Pareto k of {row['candidate']} are above 0.7"
+            terminal.out.print(f"elpd LOO: {said}, not to be trusted there", markup=False)

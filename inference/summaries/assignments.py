@@ -93,7 +93,7 @@ def read_assignments(folder: Path) -> Assignments:
     encoding, path = read_encoding(folder), folder / "posterior.nc"
     try:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
-            return _assignments(encoding, tree)
+            return assignments_of(encoding, tree)
     except (OSError, KeyError, ValueError, IndexError) as error:
         raise InputError(f"cannot be read ({error})", file=str(path)) from None
 
@@ -111,7 +111,13 @@ def read_encoding(folder: Path) -> Encoding:
         raise InputError(error.what, file=str(path), field=error.field) from None
 
 
-def _assignments(encoding: Encoding, tree: xr.DataTree) -> Assignments:
+def assignments_of(encoding: Encoding, tree: xr.DataTree) -> Assignments:
+    """Return what a fit says of its training data.
+
+    Args:
+        encoding: of the fit.
+        tree: its `posterior.nc`, or from `to_datatree`.
+    """
     known = tree["constant_data"]
     row = known["row"].to_numpy()  # (N,) or (G, M)
     there = row != NOTHING

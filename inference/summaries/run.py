@@ -118,30 +118,23 @@ def _posterior(metrics: dict[str, Any]) -> Iterator[str]:
 def _starts(metrics: dict[str, Any]) -> Iterator[str]:
     """Say how many starts agree, and what other solutions there are."""
     starts, modes = metrics["restarts"], metrics.get("modes")
-    done, broken = (
-        sum(bool(s["converged"]) for s in starts),
-        sum("failure" in s for s in starts),
-    )
+    done, broken = sum(bool(s["converged"]) for s in starts), sum("failure" in s for s in starts)
     lost = f", {broken} broke down" if broken else ""
     if not modes:
         known = [s["log_likelihood"] for s in starts if s["log_likelihood"] is not None]
         near = sum(max(known) - value < 0.1 for value in known)
-        of = f"{near} of {len(starts)} starts came" if len(starts) > 1 else "the 1 start came"
-        if len(starts) > 1:
-            yield f"{of} within 0.1 nats of the best, {done} converged{lost}."
-        else:
-            yield f"One start, {'converged' if done else 'not converged'}."
+        of = f"{near} of {len(starts)} starts came within 0.1 nats of the best"
+        one = f"One start, {'converged' if done else 'not converged'}."
+        yield f"{of}, {done} converged{lost}." if len(starts) > 1 else one
         return
     total = sum(mode["hits"] for mode in modes)
     solutions = [
-        f"{mode['log_likelihood']:.4f} nats from {mode['hits']} of {total}"
+        f"{mode['log_likelihood']:.4f} nats from {mode['hits']} of {total} starts"
         + (" (degenerate)" if "spikes" in mode else "")
         for mode in modes[:MODES]
     ]
     more = f" and {len(modes) - MODES} more" if len(modes) > MODES else ""
-    yield (
-        f"{metrics['optimiser']} from {len(starts)} starts, {done} converged{lost}; solutions: "
-        f"{', '.join(solutions)}{more}."
-    )
+    yield f"{metrics['optimiser']} from {len(starts)} starts, {done} converged{lost}."
+    yield f"Solutions: {', '.join(solutions)}{more}."
     for model in metrics.get("nested", ()):
         yield f"Simpler, with {model['model']}: {model['log_likelihood']:.4f} nats at best."
