@@ -70,7 +70,8 @@ def is_safe(page: str) -> Elements:
     allowed = {
         "html", "head", "meta", "title", "link", "style", "body", "header", "main", "nav",
         "section", "div", "p", "h1", "h2", "h3", "ul", "li", "span", "strong", "a", "svg", "rect",
-        "table", "caption", "thead", "tbody", "tr", "th", "td", "figure", "figcaption", "img", "pre",
+        "table", "caption", "thead", "tbody", "tr", "th", "td", "figure", "figcaption", "img",
+        "pre",
     }  # fmt: skip
     assert {tag for tag, _ in found.found} <= allowed
     for tag, attributes in found.found:

@@ -53,7 +53,7 @@ class Assignments:
     @property
     def number(self) -> int:
         """K."""
-        return self.responsibilities.shape[1]
+        return int(self.responsibilities.shape[1])
 
     @property
     def shares(self) -> FloatArray:
@@ -70,7 +70,8 @@ class Assignments:
     @property
     def leader(self) -> NDArray[np.int64]:
         """The leading expert of each datum, (N,)."""
-        return self.responsibilities.argmax(1)
+        first: NDArray[np.int64] = self.responsibilities.argmax(1)
+        return first
 
     @property
     def unit(self) -> str:
