@@ -75,8 +75,7 @@ def select(
         write_csv(folder / "selection.csv", found.rows)
         write_csv(folder / "held_out.csv", found.of_each_row())
         (folder / "selection.svg").write_bytes(to_svg(selection_figure(found.rows)))
-    _show(found.rows)
-    terminal.out.print(f"\n{found.recommendation}", markup=False)
+    _show(found.rows, found.recommendation)
     terminal.out.print(
         f"\n{target} holds selection.json, selection.csv, selection.svg, held_out.csv and a run "
         "directory for each candidate",
@@ -85,8 +84,8 @@ def select(
     write_and_say(target)
 
 
-def _show(rows: list[dict[str, Any]]) -> None:
-    """Print the table and what its headings mean."""
+def _show(rows: list[dict[str, Any]], recommendation: str) -> None:
+    """Print the table, what its headings mean, and what to take."""
     from pyromoe.inference.summaries.selection import selection_table
 
     terminal.tabular(selection_table(rows))
@@ -96,3 +95,4 @@ def _show(rows: list[dict[str, Any]]) -> None:
         if row.get("loo_far"):
             said = f"{row['loo_far']} Pareto k of {row['candidate']} are above 0.7"
             terminal.out.print(f"elpd LOO: {said}, not to be trusted there", markup=False)
+    terminal.out.print(f"\n{recommendation}", markup=False)

@@ -133,10 +133,8 @@ def test_colours_follow_the_scheme_but_pictures_stay_white(
     colours = {}
     for scheme in ("light", "dark"):
         page, _ = opened(browser, reports("normal"), 1280, scheme)
-    XX[scheme] = (
-            page.eval_on_selector("body", style),
-            page.eval_on_selector(".card", style),
-        )
+        style = "e => getComputedStyle(e).backgroundColor"
+        colours[scheme] = [page.eval_on_selector(each, style) for each in ("body", ".card")]
         page.close()
     assert colours["light"][0] != colours["dark"][0]
     assert colours["light"][1] == colours["dark"][1] == "rgb(255, 255, 255)"

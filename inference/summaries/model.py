@@ -19,7 +19,7 @@ def model_title(spec: Spec) -> str:
     >>> from pyromoe.models import parse_spec
     >>> spec = parse_spec("data: {dataset: engel}\nlikelihood: {family: normal}", "s").spec
     >>> model_title(spec)
-    '2 linear experts, engel'
+    '4 linear experts, engel'
     """
     return f"{experts_of(spec)}, {table_of(spec)}"
 
