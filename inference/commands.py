@@ -35,6 +35,7 @@ def fit(
 ) -> None:
     """Fit a spec and write a run directory."""
     from pyromoe.inference.inspection import show
+    from pyromoe.inference.run_directory import save_run
     from pyromoe.inference.store import new_directory
     from pyromoe.inference.summaries.of_directory import summarise
     from pyromoe.inference.svi import fit as run
@@ -44,7 +45,7 @@ def fit(
     with new_directory(target, overwrite=overwrite) as folder:
         with terminal.progress() as report:
             result = run(file, budget=_budget(budget), progress=report)
-        _keep(result, folder, target)
+        save_run(result, folder, target)
     show(summarise(target))
     terminal.out.print(f"\n{target} holds the run; next: pyromoe inspect {target}", markup=False)
     write_and_say(target)
@@ -64,6 +65,7 @@ def compare(
 ) -> None:
     """Fit a spec with several treatments of z, side by side."""
     from pyromoe.inference.comparison import compare as run
+    from pyromoe.inference.run_directory import save_run
     from pyromoe.inference.store import new_directory, save_spec, write_csv, write_json
 
     chosen = {"treatments": treatments, "seeds": seeds}
@@ -74,7 +76,7 @@ def compare(
 
         def keep(name: str, result: Any) -> None:
             (folder / name).mkdir()
-            _keep(result, folder / name, target / name)
+            save_run(result, folder / name, target / name)
 
         with terminal.progress() as report:
             result = run(file, budget=_budget(budget), progress=report, keep=keep)
@@ -169,15 +171,6 @@ def _target(out: Path | None, file: SpecFile, spec: Path) -> Path:
 
     named = out or (file.spec.output.directory and Path(file.spec.output.directory))
     return named or free_directory(Path("runs") / spec.stem)
-
-
-def _keep(result: Any, folder: Path, target: Path) -> None:
-    from pyromoe.inference.netcdf import to_netcdf
-    from pyromoe.inference.posterior import to_datatree
-    from pyromoe.inference.store import save_fit
-
-    save_fit(result, folder, target)
-    (folder / "posterior.nc").write_bytes(to_netcdf(to_datatree(result)))
 
 
 def _budget(text: str | None) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from pyromoe.inference.coefficient_rows import coefficient_rows
 from pyromoe.inference.inspection import bar_lines
@@ -13,6 +12,7 @@ from pyromoe.inference.natural import Natural
 from pyromoe.inference.pictures import rows_of
 from pyromoe.inference.pictures.rows import as_data
 from pyromoe.inference.prediction import described
+from pyromoe.inference.reading import open_posterior
 from pyromoe.inference.store import load_fit
 from pyromoe.inference.summaries.assignments import read_assignments
 from pyromoe.inference.summaries.experts import expert_bars, number
@@ -58,7 +58,7 @@ def row_lines(folder: Path, rows: Sequence[int]) -> Iterator[str]:
         InputError: for a row that was not trained on, and a directory that is not a run.
     """
     fit, of = load_fit(folder), read_assignments(folder)
-    with xr.open_datatree(folder / "posterior.nc", engine="h5netcdf") as tree:
+    with open_posterior(folder / "posterior.nc") as tree:
         x = rows_of(fit, tree).x
     places = [_place(of, row) for row in rows]
     said = described(fit, as_data(fit, x[places]), fit.weight_draws(), LEVELS, per_expert=False)

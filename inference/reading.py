@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import xarray as xr
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+POINT = "one point for each; draws differ in z and in the predicted y alone"
+"""What `posterior.nc` says of weights that have no posterior."""
 
 
 class _Part(BaseModel):
@@ -187,6 +193,21 @@ def read_checked(path: Path, form: type[_Part]) -> dict[str, Any]:
         what = f"is not as pyromoe writes it ({first['msg']})"
         raise InputError(what, file=str(path), field=field) from None
     return found
+
+
+@contextmanager
+def open_posterior(path: Path) -> Iterator[xr.DataTree]:
+    """Give what `posterior.nc` holds; where weights are a point one draw, which all are like.
+
+    Raises:
+        InputError: where it cannot be read, or lacks what is asked of it in the block.
+    """
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            point = tree["posterior"].attrs.get("weights") == POINT
+            yield tree.isel(draw=slice(1), missing_dims="ignore") if point else tree
+    except (OSError, KeyError, ValueError, IndexError) as error:
+        raise InputError(f"cannot be read ({error})", file=str(path)) from None
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

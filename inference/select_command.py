@@ -41,14 +41,12 @@ def select(
     selection.csv, selection.svg, held_out.csv (log p(y|x) of every row while it was held out) and
     a run directory for each candidate, fitted to all training rows.
     """
-    from pyromoe.inference.netcdf import to_netcdf
     from pyromoe.inference.pictures import selection_figure, to_svg
-    from pyromoe.inference.posterior import to_datatree
+    from pyromoe.inference.run_directory import save_run
     from pyromoe.inference.selection import select as run
     from pyromoe.inference.store import (
         free_directory,
         new_directory,
-        save_fit,
         save_spec,
         write_csv,
         write_json,
@@ -64,8 +62,7 @@ def select(
 
         def keep(name: str, result: Any) -> None:
             (folder / name).mkdir()
-            save_fit(result, folder / name, target / name)
-            (folder / name / "posterior.nc").write_bytes(to_netcdf(to_datatree(result)))
+            save_run(result, folder / name, target / name)
 
         with terminal.progress() as report:
             found = run(file, progress=report, keep=keep)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyromoe.inference import fit
-from pyromoe.inference.posterior import to_datatree, to_netcdf
-from pyromoe.inference.store import save_fit
+from pyromoe.inference.run_directory import save_run
 from pyromoe.models import Spec
 from pyromoe.models.spec_file import parse_spec, to_yaml
 
@@ -90,6 +89,5 @@ def write_run(
     """Fit a spec and write its run directory."""
     result = fit(parse_spec(as_yaml(settings), str(folder / "spec.yaml")), table())
     folder.mkdir(parents=True)
-    save_fit(result, folder, folder)
-    (folder / "posterior.nc").write_bytes(to_netcdf(to_datatree(result)))
+    save_run(result, folder, folder)
     return folder

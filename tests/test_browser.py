@@ -75,6 +75,11 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return give
 
 
+def elsewhere(address: str) -> list[str]:
+    """Return an address that is not in the file itself."""
+    return [] if address.startswith(("data:", "file:")) else [address]
+
+
 def opened(browser: Any, path: Path, width: int, scheme: str) -> tuple[Any, list[str]]:
     """Open a report; return its page, and what the console said or was asked of elsewhere."""
     page, said = browser.new_page(), list[str]()
@@ -82,13 +87,8 @@ def opened(browser: Any, path: Path, width: int, scheme: str) -> tuple[Any, list
     page.emulate_media(color_scheme=scheme)
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: said.append(dialog.message) or dialog.dismiss())
-    page.on(
-        "request",
-        lambda request: (
-            None if request.url.startswith(("data:", "file:")) else said.append(request.url)
-        ),
-    )
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: said.extend(elsewhere(request.url)))
     page.goto(path.as_uri())
     return page, said
 

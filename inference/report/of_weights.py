@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
+from pyromoe.inference.reading import open_posterior
 from pyromoe.inference.report.page import Section, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import xarray as xr
 
     from pyromoe.inference.report.run_files import RunFiles
 
@@ -23,7 +25,7 @@ def weights_section(run: RunFiles) -> Iterator[Section]:
     """Yield means and intervals of the coefficients, where weights have a posterior."""
     if not run.fit.guide.weights.spread:
         return
-    with xr.open_datatree(run.folder / "posterior.nc", engine="h5netcdf") as tree:
+    with open_posterior(run.folder / "posterior.nc") as tree:
         posterior = tree["posterior"].to_dataset()
         rows = [row for name in posterior if name not in OF_Z for row in _rows(posterior[name])]
     guide, of = run.fit.spec.guide.weights, run.of

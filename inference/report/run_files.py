@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import xarray as xr
-
-from pyromoe.inference.draws import original
 from pyromoe.inference.pictures import Shown, palette, rows_of
 from pyromoe.inference.probabilities import to_tensors
-from pyromoe.inference.reading import read_history
+from pyromoe.inference.reading import open_posterior, read_history
+from pyromoe.inference.simulation import original
 from pyromoe.inference.store import load_fit, with_data
 from pyromoe.inference.summaries.assignments import Assignments, read_assignments
 from pyromoe.models.errors import InputError
@@ -62,12 +60,9 @@ def read_run(folder: Path) -> RunFiles:
         InputError: where a file of the directory is missing or broken.
     """
     fit, of = _with_fewer_draws(load_fit(folder)), read_assignments(folder)
-    path, missing, held_out = folder / "posterior.nc", "", None
-    try:
-        with xr.open_datatree(path, engine="h5netcdf") as tree:
-            rows = rows_of(fit, tree)
-    except (OSError, KeyError, ValueError, IndexError) as error:
-        raise InputError(f"cannot be read ({error})", file=str(path)) from None
+    missing, held_out = "", None
+    with open_posterior(folder / "posterior.nc") as tree:
+        rows = rows_of(fit, tree)
     if fit.metrics["n"]["test"]:
         try:
             held_out = _held_out(with_data(fit, folder))

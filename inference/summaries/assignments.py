@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from scipy.special import entr, logsumexp  # type: ignore[import-untyped]  # no stubs
 
-from pyromoe.inference.reading import read_json
+from pyromoe.inference.reading import open_posterior, read_json
 from pyromoe.models.encoding import Encoding
 from pyromoe.models.errors import InputError
 from pyromoe.models.groups import NOTHING
@@ -17,6 +16,7 @@ from pyromoe.models.groups import NOTHING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import xarray as xr
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
@@ -91,12 +91,9 @@ def read_assignments(folder: Path) -> Assignments:
     Raises:
         InputError: where a file cannot be read, or lacks something.
     """
-    encoding, path = read_encoding(folder), folder / "posterior.nc"
-    try:
-        with xr.open_datatree(path, engine="h5netcdf") as tree:
-            return assignments_of(encoding, tree)
-    except (OSError, KeyError, ValueError, IndexError) as error:
-        raise InputError(f"cannot be read ({error})", file=str(path)) from None
+    encoding = read_encoding(folder)
+    with open_posterior(folder / "posterior.nc") as tree:
+        return assignments_of(encoding, tree)
 
 
 def read_encoding(folder: Path) -> Encoding:
