@@ -87,7 +87,7 @@ def opened(browser: Any, path: Path, width: int, scheme: str) -> tuple[Any, list
     page.emulate_media(color_scheme=scheme)
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.on("dialog", lambda dialog: said.extend([dialog.message, str(dialog.dismiss())]))
     page.on("request", lambda request: said.extend(elsewhere(request.url)))
     page.goto(path.as_uri())
     return page, said
