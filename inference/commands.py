@@ -47,7 +47,7 @@ def fit(
             result = run(file, budget=_budget(budget), progress=report)
         save_run(result, folder, target)
     show(summarise(target))
-    terminal.out.print(f"\n{target} holds the run; next: pyromoe inspect {target}", markup=False)
+    terminal.out.print(f"\nwritten to {target}; next: pyromoe inspect {target}", markup=False)
     write_and_say(target)
 
 

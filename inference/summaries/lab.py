@@ -104,7 +104,9 @@ def _worries(
     mine = [r for r in rows if r["treatment"] == own and (r["total_bias"] or 0) > TOLERABLE]
     if mine:
         what = f"{own}, which the spec names, is {mine[0]['total_bias']:.0%} off the gradient of "
-        yield Worry("biased for log p(y|x)", f"{what}log p(y|x)", f"set treatment: {_first(rows)}")
+        best = rows[0]["treatment"]
+        better = "enumerate and objective: marginal" if best == own else best
+        yield Worry("biased for log p(y|x)", f"{what}log p(y|x)", f"set treatment: {better}")
     biased = [
         f"{r['treatment']} {r['estimator_bias']:.0%}"
         for r in rows
@@ -125,7 +127,3 @@ def _worries(
         first, reason = next(iter(skipped.items()))
         what = f"{len(skipped)} treatments, {first} among them ({reason})"
         yield Worry("left out", what, "change the setting that is named, if they matter")
-
-
-def _first(rows: Sequence[dict[str, Any]]) -> str:
-    return str(rows[0]["treatment"])
