@@ -56,17 +56,19 @@ class Comparison:
         if best == worst:
             return f"{first}, {self._mean(best):.4f} nats a datum."
         gap, error = self._gap(best, worst)
-        close = [self._label(i) for i in order[1:] if self._within_error(best, i)]
+        close = [self._name(i) for i in order[1:] if self._within_error(best, i)]
         level = f"; within two standard errors of it: {listed(close, 5)}" if close else ""
         return (
             f"{first}, {self._mean(best):.4f} nats a datum; {self._label(worst)} is "
             f"{gap:.4f} +- {error:.4f} behind (paired standard error){level}."
         )
 
-    def _label(self, i: int) -> str:
+    def _name(self, i: int) -> str:
         row, several = self.rows[i], len({row["seed"] for row in self.rows}) > 1
-        seed = f", seed {row['seed']}" if several else ""
-        return f"{row['treatment']} (objective {row['objective']}{seed})"
+        return f"{row['treatment']} seed {row['seed']}" if several else str(row["treatment"])
+
+    def _label(self, i: int) -> str:
+        return f"{self._name(i)} (objective {self.rows[i]['objective']})"
 
     def _mean(self, i: int) -> float:
         return float(np.mean(_present(self.held_out[i])))

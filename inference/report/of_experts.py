@@ -16,7 +16,7 @@ from pyromoe.inference.pictures import (
     plot_gate_map,
     values_of,
 )
-from pyromoe.inference.report.page import Picture, Section, Table
+from pyromoe.inference.report.page import BARS, Picture, Section, Table
 from pyromoe.inference.report.strongest import strongest
 from pyromoe.inference.summaries.experts import expert_bars, number
 from pyromoe.models.errors import one_line
@@ -47,13 +47,15 @@ def experts_section(run: RunFiles) -> Section:
 
 def _shares(run: RunFiles) -> Table:
     of, rows = run.of, []
+    more = of.number > BARS  # else it is on the first screen
     for bar in expert_bars(of):
         own = of.leader == bar.expert
         entropy = round(float(of.entropy[own].mean()), 4) if own.any() else None
-        rows.append((bar.expert, f"{bar.share:.1%}", int(own.sum()), entropy, bar.text))
+        row = (bar.expert, f"{bar.share:.1%}", int(own.sum()), entropy)
+        rows.append((*row, bar.text) if more else row)
     return Table(
         "Experts by their share",
-        ("expert", "share", f"{of.unit} it leads", "entropy", "what it does"),
+        ("expert", "share", f"{of.unit} it leads", "entropy", *(["what it does"] if more else [])),
         tuple(rows),
         f"share: mean of p(z | y, x) over the training {of.unit}; entropy: of p(z | y, x), nats, "
         f"mean over the {of.unit} that it leads",

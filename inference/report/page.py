@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.summaries.summary import Bar, Summary, Tabular
 
+BARS = 8
+"""Experts on the first screen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pyromoe.inference.report.page import BARS
 from pyromoe.inference.terminal import shown
 from pyromoe.models.errors import one_line
 
 if TYPE_CHECKING:
     from pyromoe.inference.report.page import Page
 
-BARS = 8
-"""Experts on the first screen."""
 LARGE, HUGE = 1e3, 1e6
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import entr  # type: ignore[import-untyped]  # no stubs
 
 from pyromoe.inference.summaries.experts import pruned_below
 from pyromoe.inference.summaries.summary import Worry
@@ -27,8 +28,8 @@ HIGH = 0.7
 """Temperatures above 2/3 leave a relaxed z far from one expert (Maddison et al., 2017)."""
 ALL = 0.95
 """An expert with so much of the rows has taken those of the others."""
-EVEN = 0.9
-"""Part of the largest possible entropy from which on rows are shared out evenly."""
+ALIKE = 0.1
+"""Experts are alike where a row tells so little of the entropy of z."""
 NEAR = 0.01
 """Starts whose log p(y | x) differs by less, in nats a row, agree."""
 STARTS = 4
@@ -91,17 +92,18 @@ def _of_experts(metrics: dict[str, Any], spec: Spec, of: Assignments) -> Iterato
         what = f"expert {largest} has {shares[largest]:.1%} of the rows: the others are not used"
         remedy = "set treatment: enumerate and objective: marginal, raise fit.restarts, or be "
         yield Worry("collapse", what, f"{remedy}content with one expert (pyromoe select)")
-    elif pruned and spec.gate.kind != "stick_breaking":
+        return
+    if pruned and spec.gate.kind != "stick_breaking":
         each = f"expert{'s' if len(pruned) > 1 else ''} {listed(map(str, pruned), 8)}"
         what = f"{each} below {pruned_below(number):.2g} of the rows: "
         what += f"{number - len(pruned)} of {number} experts remain"
         yield Worry("pruned experts", what, "lower experts.number, or raise fit.restarts")
-    entropy, most = float(of.entropy.mean()), float(np.log(number))
-    if entropy > EVEN * most:
-        what = f"the mean entropy of z is {entropy:.3f} nats, {most:.3f} at most: all are alike"
-        yield Worry(
-            "experts alike", what, "take more steps, wider priors.experts, or fewer experts"
-        )
+    overall = float(entr(shares).sum())
+    told = overall - float(of.entropy.mean())  # mutual information of row and z
+    if told < ALIKE * overall:
+        what = f"x and y tell {told:.3f} of the {overall:.3f} nats of z: every row has about the "
+        remedy = "take more steps, a wider priors.experts, or fewer experts"
+        yield Worry("experts alike", f"{what}same mixture of experts", remedy)
 
 
 def _of_new_rows(metrics: dict[str, Any], of: Assignments) -> Iterator[Worry]:
