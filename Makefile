@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/.ready
 
-.PHONY: demo test test-fast test-compiled check notebooks pages bench clean
+.PHONY: demo test test-fast test-compiled report-check check notebooks pages bench clean
 
 demo: $(STAMP)  ## compare treatments of z on handwritten digits
 	$(BIN)/pyromoe compare examples/digits.yaml
@@ -13,10 +13,15 @@ test: $(STAMP)  ## all tests, the notebooks included
 	$(BIN)/pytest -q --nbmake --nbmake-timeout=300 notebooks/*.ipynb -p no:cacheprovider
 
 test-fast: $(STAMP)  ## the tests that take a second or less
-	$(BIN)/pytest -q --numprocesses auto -m "not slow and not compiler"
+	$(BIN)/pytest -q --numprocesses auto -m "not slow and not compiler and not browser"
 
 test-compiled: $(STAMP)  ## the compiled step of every treatment beside the eager one
 	$(BIN)/pytest -q --numprocesses auto -m compiler
+
+report-check: $(STAMP)  ## reports in Chromium, which is installed where it is missing and we are root
+	.ci/chromium
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group browser
+	$(BIN)/pytest -q -m browser tests/test_browser.py
 
 check: $(STAMP)  ## lint, format and types
 	$(BIN)/ruff check .

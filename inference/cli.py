@@ -20,6 +20,7 @@ from pyromoe.inference.coefficients_command import coefficients, evaluate
 from pyromoe.inference.gradients_command import gradients
 from pyromoe.inference.new_command import new
 from pyromoe.inference.options import Overwrite, Settings, SpecPath  # noqa: TC001  # typer reads them
+from pyromoe.inference.report_command import report
 from pyromoe.inference.select_command import select
 from pyromoe.inference.startup import lightly
 from pyromoe.inference.writing import new_file
@@ -72,6 +73,7 @@ for heavy in (
     gradients,
     commands.predict,
     commands.inspect,
+    report,
     coefficients,
     evaluate,
 ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,10 +16,7 @@ from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annota
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pyromoe.inference.natural import Named
-    from pyromoe.inference.result import Fit
 
 
 def coefficients(
@@ -40,6 +37,7 @@ def coefficients(
     those of the first one. `pyromoe evaluate SPEC --parameters FILE` takes what --out writes.
     """
     from pyromoe.inference.bootstrap import bootstrap
+    from pyromoe.inference.coefficient_rows import coefficient_rows, names_of
     from pyromoe.inference.natural import Natural, to_json
     from pyromoe.inference.standard_errors import standard_errors
     from pyromoe.inference.store import load_fit, with_data, write_json
@@ -53,12 +51,16 @@ def coefficients(
             found = bootstrap(fit, draws, report)
     elif errors != "none":
         found = standard_errors(fit, errors)
-    rows = list(_rows(fit, named, found))
     columns = ["parameter", "of", "expert", "value", *(["standard error"] if found else [])]
-    terminal.table(columns, [row[: len(columns)] for row in rows])
+    rows = [
+        [each.name, each.of, each.expert, f"{each.value:.6g}",
+         *([] if each.error is None else [f"{each.error:.4g}"])]
+        for each in coefficient_rows(fit, named, found)
+    ]  # fmt: skip
+    terminal.table(columns, rows)
     if out is not None:
         with new_file(out, overwrite=overwrite) as path:
-            write_json(path, to_json(named, _names(fit)))
+            write_json(path, to_json(named, names_of(fit)))
         terminal.out.print(f"written to {out}", markup=False)
 
 
@@ -86,37 +88,3 @@ def evaluate(
     file = read_spec(spec, set_ or ())
     for line in evaluated(file, parameters):
         terminal.out.print(line, markup=False)
-
-
-def _names(fit: Fit) -> dict[str, list[str]]:
-    """Return the names of the entries of each dimension."""
-    from pyromoe.inference.posterior import output_names
-
-    columns = fit.encoding.columns
-    responses = [target.name for target in fit.encoding.targets]
-    return {
-        "expert_predictor": [columns[c] for c in fit.model.expert_columns],
-        "gate_predictor": [columns[c] for c in fit.model.gate_columns],
-        "output": output_names(fit),
-        "response": responses,
-        "response_2": responses,
-    }
-
-
-def _rows(fit: Fit, named: Named, errors: Named) -> Iterator[list[Any]]:
-    """Yield a row for every number: name, what of, expert, value, standard error."""
-    import numpy as np
-
-    names = _names(fit)
-    for name, (dims, values) in named.items():
-        array = values.detach().double().numpy()
-        off = errors[name][1].detach().numpy() if name in errors else None
-        for place in np.ndindex(*array.shape):
-            if np.isnan(array[place]):  # the expert has no such parameter
-                continue
-            of = [
-                names[d][i] if d in names else str(i + 1)
-                for d, i in zip(dims[1:], place[1:], strict=True)
-            ]
-            error = [] if off is None else [f"{off[place]:.4g}"]
-            yield [name, " ".join(of), place[0], f"{array[place]:.6g}", *error]

@@ -10,12 +10,14 @@ import typer
 from pyromoe.inference import terminal
 from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annotations
     BudgetText,
+    DirectoryPath,
     Out,
     Overwrite,
     RunPath,
     Settings,
     SpecPath,
 )
+from pyromoe.inference.report_command import write_and_say
 
 if TYPE_CHECKING:
     from pyromoe.models.spec_file import SpecFile
@@ -32,7 +34,10 @@ def fit(
     budget: BudgetText = None,
 ) -> None:
     """Fit a spec and write a run directory."""
+    from pyromoe.inference.inspection import show
+    from pyromoe.inference.run_directory import save_run
     from pyromoe.inference.store import new_directory
+    from pyromoe.inference.summaries.of_directory import summarise
     from pyromoe.inference.svi import fit as run
 
     file = _read(spec, set_, treatment)
@@ -40,9 +45,10 @@ def fit(
     with new_directory(target, overwrite=overwrite) as folder:
         with terminal.progress() as report:
             result = run(file, budget=_budget(budget), progress=report)
-        _keep(result, folder, target)
-    _show_metrics(result.metrics)
-    terminal.out.print(f"written to {target}; next: pyromoe inspect {target}", markup=False)
+        save_run(result, folder, target)
+    show(summarise(target))
+    terminal.out.print(f"\nwritten to {target}; next: pyromoe inspect {target}", markup=False)
+    write_and_say(target)
 
 
 def compare(
@@ -59,7 +65,8 @@ def compare(
 ) -> None:
     """Fit a spec with several treatments of z, side by side."""
     from pyromoe.inference.comparison import compare as run
-    from pyromoe.inference.store import new_directory, write_csv, write_json
+    from pyromoe.inference.run_directory import save_run
+    from pyromoe.inference.store import new_directory, save_spec, write_csv, write_json
 
     chosen = {"treatments": treatments, "seeds": seeds}
     lists = [f"compare.{name}=[{text}]" for name, text in chosen.items() if text is not None]
@@ -69,12 +76,13 @@ def compare(
 
         def keep(name: str, result: Any) -> None:
             (folder / name).mkdir()
-            _keep(result, folder / name, target / name)
+            save_run(result, folder / name, target / name)
 
         with terminal.progress() as report:
             result = run(file, budget=_budget(budget), progress=report, keep=keep)
         summary = {"summary": result.summary, "measured_on": result.measured_on}
         write_json(folder / "comparison.json", summary | {"rows": result.rows})
+        save_spec(file, folder, target)
         write_csv(folder / "comparison.csv", result.rows)
     _show_comparison(result.rows, result.measured_on)
     terminal.out.print(f"\n{result.summary}", markup=False)
@@ -83,6 +91,7 @@ def compare(
         "with its posterior.nc",
         markup=False,
     )
+    write_and_say(target)
 
 
 def predict(
@@ -120,13 +129,31 @@ def predict(
 
 
 def inspect(
-    run: RunPath,
-    rows: Annotated[int, typer.Option(min=0, help="How many rows' assignments to show.")] = 5,
+    folder: DirectoryPath,
+    rows: Annotated[int, typer.Option(min=0, help="How many uncertain rows to show.")] = 5,
+    obs: Annotated[
+        str | None,
+        typer.Option(metavar="I,J", help="These rows of the table, from 0, instead: who has them."),
+    ] = None,
+    expert: Annotated[
+        int | None, typer.Option(min=0, metavar="K", help="This expert instead: what it does.")
+    ] = None,
 ) -> None:
-    """Show what was fitted, how well, and which expert has which rows."""
-    from pyromoe.inference.inspection import inspect as show
+    """Show what was fitted, how good it is, which expert has which rows, and what to look into.
 
-    show(run, rows)
+    Of a comparison, a lab or a selection, the same of what it found.
+    """
+    from pyromoe.inference import inspection
+
+    if obs is None and expert is None:
+        inspection.inspect(folder, rows)
+        return
+    from pyromoe.inference.inspected import expert_lines, read_numbers, row_lines
+
+    if obs is not None:
+        inspection.print_lines(row_lines(folder, read_numbers(obs)))
+    if expert is not None:
+        inspection.print_lines(expert_lines(folder, expert))
 
 
 def _read(spec: Path, settings: list[str] | None, treatment: str | None) -> SpecFile:
@@ -146,53 +173,17 @@ def _target(out: Path | None, file: SpecFile, spec: Path) -> Path:
     return named or free_directory(Path("runs") / spec.stem)
 
 
-def _keep(result: Any, folder: Path, target: Path) -> None:
-    from pyromoe.inference.netcdf import to_netcdf
-    from pyromoe.inference.posterior import to_datatree
-    from pyromoe.inference.store import save_fit
-
-    save_fit(result, folder, target)
-    (folder / "posterior.nc").write_bytes(to_netcdf(to_datatree(result)))
-
-
 def _budget(text: str | None) -> Any:
     from pyromoe.inference.budget import Budget
 
     return None if text is None else Budget.parse(text)
 
 
-def _show_metrics(metrics: dict[str, Any]) -> None:
-    from pyromoe.inference.inspection import metric_lines
-
-    for line in metric_lines(metrics):
-        terminal.out.print(line, markup=False)
-
-
 def _show_comparison(rows: list[dict[str, Any]], measured_on: str) -> None:
     """Print the table and what its headings mean."""
-    error = next((n for n in ("accuracy", "rmse") if any(n in r for r in rows)), "rmse")
-    likelihood = "test_log_likelihood" if measured_on == "test" else "train_log_likelihood"
-    columns = {
-        "treatment": "treatment of z",
-        "objective": "objective",
-        "seed": "seed",
-        "unbiased": "un-\nbiased",
-        "evaluations": "experts\nrun",
-        likelihood: "log\np(y|x)",
-        error: error,
-        "effective_experts": "experts\nin use",
-        "seconds": "seconds",
-    }
-    if len({row["seed"] for row in rows}) == 1:
-        del columns["seed"]
-    terminal.table(list(columns.values()), [[row.get(name) for name in columns] for row in rows])
-    where = "held-out" if measured_on == "test" else "training"
-    terminal.out.print(
-        f"\nlog p(y|x), {error}: of the {where} rows; log p(y|x) in nats a row, z summed out\n"
-        "unbiased: whether the gradient's mean is the objective's exact gradient\n"
-        "experts run: evaluations for each row and step; experts in use: 1 if one has all the rows",
-        markup=False,
-    )
+    from pyromoe.inference.summaries.comparison import comparison_table
+
+    terminal.tabular(comparison_table(rows, measured_on))
     for row in rows:
         if "failure" in row:
             terminal.out.print(f"{row['treatment']} broke down: {row['failure']}", markup=False)

@@ -52,16 +52,23 @@ class Comparison:
         order.sort(key=lambda i: -float(np.mean(_present(self.held_out[i]))))
         best, worst = order[0], order[-1]
         where = "held-out rows" if self.measured_on == "test" else "training rows (none held out)"
-        first = f"{_label(self.rows[best])} explains the {where} best"
+        first = f"{self._label(best)} explains the {where} best"
         if best == worst:
             return f"{first}, {self._mean(best):.4f} nats a datum."
         gap, error = self._gap(best, worst)
-        close = [_label(self.rows[i]) for i in order[1:] if self._within_error(best, i)]
+        close = [self._name(i) for i in order[1:] if self._within_error(best, i)]
         level = f"; within two standard errors of it: {listed(close, 5)}" if close else ""
         return (
-            f"{first}, {self._mean(best):.4f} nats a datum; {_label(self.rows[worst])} is "
+            f"{first}, {self._mean(best):.4f} nats a datum; {self._label(worst)} is "
             f"{gap:.4f} +- {error:.4f} behind (paired standard error){level}."
         )
+
+    def _name(self, i: int) -> str:
+        row, several = self.rows[i], len({row["seed"] for row in self.rows}) > 1
+        return f"{row['treatment']} seed {row['seed']}" if several else str(row["treatment"])
+
+    def _label(self, i: int) -> str:
+        return f"{self._name(i)} (objective {self.rows[i]['objective']})"
 
     def _mean(self, i: int) -> float:
         return float(np.mean(_present(self.held_out[i])))
@@ -169,7 +176,3 @@ def _held_out(result: Fit, data: Data) -> NDArray[np.float64]:
 def _present(values: NDArray[np.float64] | None) -> NDArray[np.float64]:
     assert values is not None
     return values
-
-
-def _label(row: dict[str, Any]) -> str:
-    return f"{row['treatment']} (objective {row['objective']})"

@@ -11,8 +11,9 @@ from pydantic import JsonValue, ValidationError
 
 from pyromoe.inference.build import build
 from pyromoe.inference.plan import make_plan
+from pyromoe.inference.reading import read_json
 from pyromoe.inference.result import Fit
-from pyromoe.inference.store import load_fit, new_directory, read_json, save_fit, write_json
+from pyromoe.inference.store import load_fit, new_directory, save_fit, write_json
 from pyromoe.models.encoding import Encoding
 from pyromoe.models.errors import InputError
 from pyromoe.models.settings import Section

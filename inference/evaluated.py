@@ -11,8 +11,9 @@ from pyromoe.inference.assign import assign
 from pyromoe.inference.build import build
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.reading import read_json
 from pyromoe.inference.result import Fit
-from pyromoe.inference.store import read_json, restore
+from pyromoe.inference.store import restore
 from pyromoe.models.data import load
 from pyromoe.models.errors import InputError
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from pyromoe.inference import terminal
-from pyromoe.inference.advice import TOLERABLE
 from pyromoe.inference.options import Out, Overwrite, Settings  # noqa: TC001  # typer reads them
+from pyromoe.inference.report_command import write_and_say
 
 
 def gradients(
@@ -34,7 +34,14 @@ def gradients(
     """
     from pyromoe.inference.lab import gradients as run
     from pyromoe.inference.pictures import gradients_figure, to_svg
-    from pyromoe.inference.store import free_directory, new_directory, write_csv, write_json
+    from pyromoe.inference.store import (
+        free_directory,
+        new_directory,
+        save_spec,
+        write_csv,
+        write_json,
+    )
+    from pyromoe.inference.summaries.lab import lab_table, part_of
     from pyromoe.models.errors import InputError
     from pyromoe.models.spec_file import read_spec
 
@@ -50,55 +57,17 @@ def gradients(
         summary = {"recommendation": found.recommendation, "skipped": found.skipped}
         write_json(folder / "gradients.json", summary | {"rows": found.rows})
         write_csv(folder / "gradients.csv", found.rows)
-        figure = gradients_figure(found.rows, _part(found.rows))
+        file = read_spec(spec / "spec.yaml") if spec.is_dir() else source
+        save_spec(file, folder, target)
+        figure = gradients_figure(found.rows, part_of(found.rows))
         (folder / "gradients.svg").write_bytes(to_svg(figure))
-    _show(found.rows, found.skipped)
+    terminal.tabular(lab_table(found.rows))
+    for name, reason in found.skipped.items():
+        terminal.out.print(f"left out: {name}: {reason}", markup=False)
     terminal.out.print(f"\n{found.recommendation}", markup=False)
     terminal.out.print(
         f"\n{target} holds gradients.json, gradients.csv (all parts of the parameters, where the "
         "fit starts and where it ends) and gradients.svg",
         markup=False,
     )
-
-
-def _part(rows: list[dict[str, Any]]) -> str:
-    """Return the part to show: the gate, unless nothing of it is trained."""
-    return "gate" if any(r["parameters"] == "gate" for r in rows) else "experts"
-
-
-def _rank(row: dict[str, Any]) -> tuple[bool, float]:
-    if row["error_times_cost"] is None:
-        return True, float("inf")
-    return row["total_bias"] > TOLERABLE, row["error_times_cost"]
-
-
-def _show(rows: list[dict[str, Any]], skipped: dict[str, str]) -> None:
-    """Print the table of the gate at the fitted parameters, and what its headings mean."""
-    columns = {
-        "treatment": "treatment of z",
-        "objective": "objective",
-        "evaluations": "experts\nrun",
-        "objective_bias": "bias of\nobjective",
-        "estimator_bias": "bias of\nestimator",
-        "estimator_bias_mc_floor": "its\nfloor",
-        "slope": "slope",
-        "cosine": "cosine",
-        "relative_std": "relative\nstd",
-        "error_times_cost": "error\nx cost",
-        "seconds_per_call": "seconds\na call",
-    }
-    part = _part(rows)
-    chosen = [r for r in rows if r["at"] == "fitted" and r["parameters"] == part]
-    chosen.sort(key=_rank)
-    terminal.table(list(columns.values()), [[row.get(n) for n in columns] for row in chosen])
-    terminal.out.print(
-        f"\nGradient of the {part} at the fitted parameters, relative to the exact one; those "
-        f"within {TOLERABLE:.0%} of that of log p(y|x) first,\nthen by error x cost.\n"
-        "bias of objective: its exact gradient against that of log p(y|x); bias of estimator: the "
-        "mean draw against\nthe objective's exact gradient, with its floor: what the draws leave "
-        "even without a bias\nerror x cost: squared error of a step, the batch's own noise "
-        "included, times experts run",
-        markup=False,
-    )
-    for name, reason in skipped.items():
-        terminal.out.print(f"left out: {name}: {reason}", markup=False)
+    write_and_say(target)

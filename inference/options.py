@@ -9,6 +9,10 @@ import typer
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="A spec, in YAML.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A directory written by fit.")]
+DirectoryPath = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", help="Written by fit, compare, gradients or select."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Replace a setting, e.g. fit.epochs=50."),

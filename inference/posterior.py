@@ -14,6 +14,7 @@ from pyromoe.inference.arviz_versions import to_container
 from pyromoe.inference.draws import coefficients, posterior_draws, prior_draws
 from pyromoe.inference.labels import chains
 from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.reading import POINT
 from pyromoe.inference.result import Fit
 from pyromoe.inference.simulation import original
 from pyromoe.inference.svi import one_thread
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 Variable = tuple[tuple[str, ...], Any]
 DRAWS = ("chain", "draw")
 USED = ("torch", "pyro-ppl")
-POINT = "one point for each; draws differ in z and in the predicted y alone"
 WEIGHTS = "drawn from their posterior, as the guide has it; experts numbered alike in all draws"
 
 

@@ -24,7 +24,7 @@ def repeat(values: NDArray[Any], draws: int) -> NDArray[Any]:
 def is_repeated(values: xr.DataArray) -> bool:
     """Whether a variable is such a view."""
     of_draws = values.dims[:2] == ("chain", "draw") and values.ndim > 2 and values.sizes["draw"] > 1
-    return of_draws and values.to_numpy().strides[1] == 0
+    return of_draws and values.size > 0 and values.to_numpy().strides[1] == 0
 
 
 def without_repeats(group: xr.Dataset) -> xr.Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,9 +14,7 @@ from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annota
     Settings,
     SpecPath,
 )
-
-if TYPE_CHECKING:
-    from pyromoe.inference.selection import Selection
+from pyromoe.inference.report_command import write_and_say
 
 
 def select(
@@ -43,14 +41,13 @@ def select(
     selection.csv, selection.svg, held_out.csv (log p(y|x) of every row while it was held out) and
     a run directory for each candidate, fitted to all training rows.
     """
-    from pyromoe.inference.netcdf import to_netcdf
     from pyromoe.inference.pictures import selection_figure, to_svg
-    from pyromoe.inference.posterior import to_datatree
+    from pyromoe.inference.run_directory import save_run
     from pyromoe.inference.selection import select as run
     from pyromoe.inference.store import (
         free_directory,
         new_directory,
-        save_fit,
+        save_spec,
         write_csv,
         write_json,
     )
@@ -65,66 +62,34 @@ def select(
 
         def keep(name: str, result: Any) -> None:
             (folder / name).mkdir()
-            save_fit(result, folder / name, target / name)
-            (folder / name / "posterior.nc").write_bytes(to_netcdf(to_datatree(result)))
+            save_run(result, folder / name, target / name)
 
         with terminal.progress() as report:
             found = run(file, progress=report, keep=keep)
         summary = {"recommendation": found.recommendation, "rows": found.rows}
         write_json(folder / "selection.json", summary | {"tests": found.to_json()})
+        save_spec(file, folder, target)
         write_csv(folder / "selection.csv", found.rows)
         write_csv(folder / "held_out.csv", found.of_each_row())
         (folder / "selection.svg").write_bytes(to_svg(selection_figure(found.rows)))
-    _show(found)
-    terminal.out.print(f"\n{found.recommendation}", markup=False)
+    _show(found.rows, found.recommendation)
     terminal.out.print(
         f"\n{target} holds selection.json, selection.csv, selection.svg, held_out.csv and a run "
         "directory for each candidate",
         markup=False,
     )
+    write_and_say(target)
 
 
-def _show(found: Selection) -> None:
-    """Print the table and what its headings mean."""
-    columns = {
-        "candidate": "experts",
-        "held_out_log_likelihood": "held-out\nlog p(y|x)",
-        "standard_error": "standard\nerror",
-        "behind": "behind\nthe best",
-        "behind_standard_error": "its\nerror",
-        "train_log_likelihood": "training\nlog p(y|x)",
-        "parameters": "para-\nmeters",
-        "aic": "AIC",
-        "bic": "BIC",
-        "icl": "ICL",
-        "elpd_loo": "elpd\nLOO",
-        "loo_se": "its\nerror",
-        "p_value": "p against\nbefore",
-        "seconds": "seconds",
-    }
-    there = {key for row in found.rows for key in row}
-    shown = {key: name for key, name in columns.items() if key in there}
-    cells = [[_cell(row, key) for key in shown] for row in found.rows]
-    terminal.table(list(shown.values()), cells)
-    terminal.out.print(
-        "\nlog p(y|x): nats a datum, z summed out; held-out: each datum by the fits to the other "
-        "folds\nbehind the best mixture, with the standard error of the paired difference\n"
-        "training log p(y|x), parameters, AIC, BIC, ICL: of the fit to all training rows; lowest "
-        "is best",
-        markup=False,
-    )
-    if "elpd_loo" in there:
-        far = [row for row in found.rows if row.get("loo_far")]
-        said = ", ".join(f"{row['loo_far']} of {row['candidate']}" for row in far)
-        note = f"; Pareto k above 0.7, so that LOO is not to be trusted there: {said}"
-        terminal.out.print(f"elpd LOO: nats, of all data{note if far else ''}", markup=False)
-    for row in found.rows:
+def _show(rows: list[dict[str, Any]], recommendation: str) -> None:
+    """Print the table, what its headings mean, and what to take."""
+    from pyromoe.inference.summaries.selection import selection_table
+
+    terminal.tabular(selection_table(rows))
+    for row in rows:
         if "failure" in row:
             terminal.out.print(f"{row['candidate']} broke down: {row['failure']}", markup=False)
-
-
-def _cell(row: dict[str, Any], key: str) -> object:
-    value = row.get(key)
-    if key == "candidate":
-        return f"{value} *" if row.get("recommended") else value
-    return round(value, 1) if key in ("aic", "bic", "icl", "elpd_loo") and value else value
+        if row.get("loo_far"):
+            said = f"{row['loo_far']} Pareto k of {row['candidate']} are above 0.7"
+            terminal.out.print(f"elpd LOO: {said}, not to be trusted there", markup=False)
+    terminal.out.print(f"\n{recommendation}", markup=False)

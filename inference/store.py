@@ -18,6 +18,7 @@ from safetensors.torch import load as load_tensors, save as save_tensors
 
 from pyromoe.inference.build import build
 from pyromoe.inference.plan import make_plan
+from pyromoe.inference.reading import read_json
 from pyromoe.inference.result import Fit
 from pyromoe.models.data import load
 from pyromoe.models.encoding import Encoding
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
+
+    from pyromoe.models import Spec, SpecFile
 
 OURS = ("spec.yaml", "comparison.json", "gradients.json", "selection.json")
 """A folder with one of these was written here, and may be overwritten."""
@@ -93,12 +96,8 @@ def save_fit(fit: Fit, folder: Path, target: Path) -> None:
         folder: where to write.
         target: the name that the folder will have; the data file is named relative to it.
     """
-    data = fit.spec.data
-    if data.file is not None and fit.data is not None:
-        relative = os.path.relpath(Path(fit.data.source).resolve(), target.resolve())
-        data = data.model_copy(update={"file": relative})
-    spec = fit.spec.model_copy(update={"data": data})
-    (folder / "spec.yaml").write_text(to_yaml(spec), encoding="utf-8")
+    source = fit.spec.data.file if fit.data is None else fit.data.source
+    _write_spec(fit.spec, source, folder, target)
     write_json(folder / "metrics.json", fit.metrics)
     write_csv(folder / "history.csv", fit.history)
     checkpoints = folder / "checkpoints"
@@ -108,13 +107,35 @@ def save_fit(fit: Fit, folder: Path, target: Path) -> None:
     (checkpoints / "parameters.safetensors").write_bytes(save_tensors(tensors))
 
 
+def save_spec(file: SpecFile, folder: Path, target: Path) -> None:
+    """Write the spec that several fits have in common, but for what each has of its own.
+
+    Args:
+        file: the spec.
+        folder: where to write.
+        target: the name that the folder will have; the data file is named relative to it.
+    """
+    name = file.spec.data.file
+    source = None if name is None else str(file.directory / name)
+    _write_spec(file.spec, source, folder, target)
+
+
+def _write_spec(spec: Spec, source: str | None, folder: Path, target: Path) -> None:
+    data = spec.data
+    if data.file is not None and source is not None:
+        relative = os.path.relpath(Path(source).resolve(), target.resolve())
+        data = data.model_copy(update={"file": relative})
+    text = to_yaml(spec.model_copy(update={"data": data}))
+    (folder / "spec.yaml").write_text(text, encoding="utf-8")
+
+
 def load_fit(folder: Path) -> Fit:
     """Read a run directory.
 
     Raises:
         InputError: where it is not one, or a file in it is missing or broken.
     """
-    if not (folder / "spec.yaml").is_file():
+    if not (folder / "metrics.json").is_file():
         remedy = "give a directory that `pyromoe fit` has written"
         raise InputError("is not a run directory", file=str(folder), remedy=remedy)
     plan = make_plan(read_spec(folder / "spec.yaml"))
@@ -149,14 +170,6 @@ def restore(fit: Fit, path: Path) -> None:
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot be read ({error})", file=str(path)) from None
     _restore(fit.tensors(), stored, path)
-
-
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot be read ({error})", file=str(path)) from None
 
 
 def _restore(wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor], path: Path) -> None:

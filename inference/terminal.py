@@ -20,6 +20,8 @@ from pyromoe.models.errors import InputError, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pyromoe.inference.summaries.summary import Tabular
+
 OK, BUG, INPUT, ENVIRONMENT, NUMERICAL, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 130, 143
 PLAIN_EVERY = 15.0
 """Seconds between two lines of progress where there is no terminal to draw a bar on."""
@@ -114,6 +116,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         grid.add_row(*each)
     width = out.width if out.is_terminal else max(out.width, 160)  # no window, nothing to fit
     Console(file=sys.stdout, highlight=False, width=width).print(grid, markup=False)
+
+
+def tabular(of: Tabular) -> None:
+    """Print rows under their headings, and what these mean."""
+    table(of.headings, of.rows)
+    out.print(f"\n{of.note}", markup=False)
 
 
 def shown(value: object) -> str:

@@ -301,6 +301,15 @@ def test_a_file_is_written_without_laying_its_repeats_out() -> None:
             np.testing.assert_array_equal(again["posterior"]["resp"][0, draw], r[0])
 
 
+def test_a_variable_without_numbers_is_written() -> None:
+    """The slopes of a network without predictors, for instance."""
+    dims = ("chain", "draw", "expert", "gate_predictor")
+    group = xr.Dataset({"gate_slope": (dims, repeat(np.zeros((1, 2, 0)), 5))})
+    written = bytes(to_netcdf(xr.DataTree.from_dict({"posterior": group})))
+    with xr.open_datatree(written, engine="h5netcdf") as tree:
+        assert tree["posterior"]["gate_slope"].shape == (1, 5, 2, 0)
+
+
 def test_draws_in_parts_are_draws_of_the_same_posterior(monkeypatch: pytest.MonkeyPatch) -> None:
     """One draw at a time: other z, but each as probable as resp says."""
     found = fitted(output="draws: 400", fit="restarts: 1, epochs: 30, batch_size: full")

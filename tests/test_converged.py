@@ -19,15 +19,18 @@ from pyromoe.inference.budget import Budget
 from pyromoe.inference.choice import RESTARTS, settle
 from pyromoe.inference.climb import Climb
 from pyromoe.inference.commands import fit as fit_command
-from pyromoe.inference.inspection import metric_lines
+from pyromoe.inference.inspection import summary_lines
 from pyromoe.inference.maximise import maximise
 from pyromoe.inference.modes import Faults, distinct, faults
 from pyromoe.inference.nested import nested_in
 from pyromoe.inference.plan import make_plan
+from pyromoe.inference.posterior import to_datatree
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.restart import VANISHED
 from pyromoe.inference.score import Score
 from pyromoe.inference.starts import Starts, initialisations
+from pyromoe.inference.summaries.assignments import assignments_of
+from pyromoe.inference.summaries.run import of_run
 from pyromoe.inference.svi import start
 from pyromoe.models import InputError
 from pyromoe.models.data import from_table
@@ -540,7 +543,8 @@ def test_warnings_are_shown_with_a_remedy(change: dict[str, Any], name: str) -> 
     result = fit(spec(**change), columns())
     found = {w["name"]: w for w in result.metrics["warnings"]}
     assert (name in found) == bool(name)
-    shown = "\n".join(metric_lines(result.metrics))
+    of = assignments_of(result.encoding, to_datatree(result))
+    shown = "\n".join(summary_lines(of_run(result.metrics, result.spec, of)))
     for warning in found.values():
         assert set(warning) == {"name", "what", "remedy"}
         assert all(warning.values())

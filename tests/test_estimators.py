@@ -22,7 +22,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from pyromoe import MoEClassifier, MoERegressor
 from pyromoe.inference.estimator_state import FILE
 from pyromoe.inference.prediction import predict
-from pyromoe.inference.store import load_fit, read_json, write_json
+from pyromoe.inference.reading import read_json
+from pyromoe.inference.store import load_fit, write_json
 from pyromoe.models.data import as_rows
 from pyromoe.models.encoding import Extra
 from pyromoe.models.errors import InputError

@@ -21,12 +21,13 @@ from torch.func import functional_call
 
 from pyromoe.guides import AmortisedGuide, PointGuide, PriorGuide, WeightedGuide
 from pyromoe.inference import Step, Treatment_ELBO, fit
-from pyromoe.inference.inspection import inspect as print_run, pruned_below
+from pyromoe.inference.inspection import inspect as print_run
 from pyromoe.inference.netcdf import to_netcdf
 from pyromoe.inference.parts import Parts
 from pyromoe.inference.posterior import to_datatree
 from pyromoe.inference.probabilities import effective_experts, to_tensors
 from pyromoe.inference.store import save_fit
+from pyromoe.inference.summaries.experts import pruned_below
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import MixtureOfExperts, log_joint
 from pyromoe.models.gate_settings import Gate as GateSettings
@@ -696,4 +697,4 @@ def test_inspection_says_which_experts_are_pruned(
         print_run(folder, 0)
         lines = capsys.readouterr().out.splitlines()
         assert sum(line.endswith("pruned") for line in lines) == 2 - remain
-        assert any("1 of 2 experts remain" in line for line in lines) == (remain == 1)
+        assert any("the others are not used" in line for line in lines) == (remain == 1)

@@ -1,0 +1,31 @@
+"""The command `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  # typer reads it
+from typing import Annotated
+
+import typer
+
+from pyromoe.inference import terminal
+from pyromoe.inference.options import DirectoryPath  # noqa: TC001  # typer reads the annotations
+
+
+def report(
+    folder: DirectoryPath,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Else report.html in DIR.")
+    ] = None,
+) -> None:
+    """Write what a directory holds as one HTML file, for a browser or a printer.
+
+    A report that is there already is replaced. The file needs no network and runs no script.
+    """
+    write_and_say(folder, out)
+
+
+def write_and_say(folder: Path, out: Path | None = None) -> None:
+    """Write the report of a directory, and say where."""
+    from pyromoe.inference.report.written import write_report
+
+    terminal.out.print(f"report: {write_report(folder, out)}", markup=False)

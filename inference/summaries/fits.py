@@ -1,0 +1,54 @@
+"""What a directory of several fits says of one of them, and of what they have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyromoe.inference.summaries.model import model_sentences
+from pyromoe.inference.summaries.run import summarise_run
+from pyromoe.inference.summaries.summary import Worry
+from pyromoe.models.spec_file import read_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pyromoe.inference.summaries.summary import Bar
+    from pyromoe.models.spec import Spec
+
+
+def common_spec(folder: Path, names: Sequence[str] = ()) -> Spec | None:
+    """Return the spec of a directory, or of the first of its fits that is still there.
+
+    Raises:
+        InputError: where it is broken.
+    """
+    paths = [folder / "spec.yaml", *(folder / name / "spec.yaml" for name in names)]
+    path = next((path for path in paths if path.is_file()), None)
+    return None if path is None else read_spec(path).spec
+
+
+def model_of(spec: Spec | None) -> str:
+    """Say what was fitted, but for what differs between fits."""
+    return "The spec is no longer there." if spec is None else model_sentences(spec)[0]
+
+
+def one_fit(
+    folder: Path, name: str, said: Sequence[str]
+) -> tuple[str, tuple[Bar, ...], tuple[Worry, ...]]:
+    """Return what bars are of, the experts and the worries of one fit, if it is still there.
+
+    Args:
+        folder: of all fits.
+        name: of the fit.
+        said: worries that are left out, since the directory says them of all fits.
+
+    Raises:
+        InputError: where it is broken.
+    """
+    if not (folder / name).is_dir():
+        return "", (), ()
+    found = summarise_run(folder / name)
+    known = [w for w in found.worries if w.name not in said]
+    worries = tuple(Worry(f"{w.name}, in {name}", w.what, w.remedy) for w in known)
+    return f"{found.bars_of}, in {name}", found.bars, worries

@@ -1,0 +1,82 @@
+"""What was fitted, in words, from its spec."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyromoe.models.errors import listed, one_line
+
+if TYPE_CHECKING:
+    from pyromoe.models.model_settings import Experts
+    from pyromoe.models.spec import Spec
+
+NAME = 40
+
+
+def model_title(spec: Spec) -> str:
+    r"""Return the model in a few words.
+
+    >>> from pyromoe.models import parse_spec
+    >>> spec = parse_spec("data: {dataset: engel}\nlikelihood: {family: normal}", "s").spec
+    >>> model_title(spec)
+    '4 linear experts, engel'
+    """
+    return f"{experts_of(spec)}, {table_of(spec)}"
+
+
+def model_sentences(spec: Spec, response: str = "") -> tuple[str, ...]:
+    """Return what a spec fits, in sentences.
+
+    Args:
+        spec: with every default written out.
+        response: its name, where the spec leaves it to the data set.
+    """
+    families = listed(dict.fromkeys(f for of_one in spec.families for f in of_one))
+    asked = spec.data.response
+    names = [asked] if isinstance(asked, str) else asked
+    named = listed((one_line(n, NAME) for n in names), 4) if names else response
+    of = f" of {named}" if named else ""
+    inputs = spec.data.predictors
+    known = "all other columns" if inputs == "all" else listed(inputs, 6) or "no predictors"
+    sentences = [
+        f"{experts_of(spec)} and {_article(spec.gate.kind)} {spec.gate.kind} gate, "
+        f"family {families}{of}, from {known} of {table_of(spec)}.",
+    ]
+    treatment, latent = spec.treatment.name, spec.guide.z
+    guide = f", guide of z: {latent}" if latent else ""
+    sentences.append(f"Treatment of z: {treatment}, objective: {spec.objective}{guide}.")
+    kinds = {part: getattr(spec.priors, part).kind for part in ("experts", "gate")}
+    if spec.guide.weights != "point":
+        sentences.append(f"Weights: a posterior, guide {spec.guide.weights}; {_priors(kinds)}.")
+    else:
+        sentences.append(f"Weights: a point; {_priors(kinds)}.")
+    return tuple(sentences)
+
+
+def experts_of(spec: Spec) -> str:
+    """Return how many experts of which kind.
+
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: iris}, likelihood: {family: categorical}, experts: {number: 1}}"
+    >>> experts_of(parse_spec(text, "s").spec)
+    '1 linear expert'
+    """
+    experts: Experts = spec.experts
+    hidden = f" ({' x '.join(map(str, experts.hidden))})" if experts.hidden else ""
+    return f"{experts.number} {experts.kind}{hidden} expert{'s' if experts.number > 1 else ''}"
+
+
+def _priors(kinds: dict[str, str]) -> str:
+    if set(kinds.values()) == {"none"}:
+        return "no priors"
+    return "priors " + ", ".join(f"{kind} of the {part}" for part, kind in kinds.items())
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" or word == "mlp" else "a"
+
+
+def table_of(spec: Spec) -> str:
+    """Return the name of the table, without its folder."""
+    name = spec.data.dataset or (spec.data.file or "").replace("\\", "/").rpartition("/")[2]
+    return one_line(name, NAME) or "a table"
