@@ -36,7 +36,7 @@ def to_arviz(fit: Fit | Sequence[Fit]) -> Any:
     Several fits of the same rows, from other seeds or with other treatments, become its chains;
     their experts are first numbered alike (`pyromoe.inference.labels`).
 
-    Groups and variables (S draws, N rows, K experts):
+    Groups and variables:
         posterior: z (chain, draw, obs), integer; resp (chain, draw, obs, expert), p(z | y, x);
             the coefficients of linear experts and gates, for predictors as they were encoded;
             what the family learns beside them (expert), the scale for instance.
