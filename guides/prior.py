@@ -21,6 +21,16 @@ class PriorGuide(PyroModule):
 
     Args:
         model: a program whose latent site is "z"; it is shared, not owned.
+
+    >>> import torch
+    >>> from pyromoe.guides import PriorGuide
+    >>> from pyromoe.models import MixtureOfExperts
+    >>> from pyromoe.models.likelihoods import Normal
+    >>> model = MixtureOfExperts(2, Normal(3), num_experts=3)
+    >>> x, y = torch.zeros(5, 2), torch.zeros(5)
+    >>> guide = PriorGuide(model)
+    >>> guide.objective, guide(x, y).shape  # z, (N,)
+    ('jensen', torch.Size([5]))
     """
 
     objective = "jensen"
@@ -40,7 +50,7 @@ class PriorGuide(PyroModule):
         size: int | None = None,
         weights: Weights | None = None,
     ) -> Tensor:
-        """Draw z; the arguments are those of the model, and the values of its latent weights."""
+        """Draw z, (N,); the arguments are those of the model, and the values of its weights."""
         logits = self.logits(x, y, size, weights or {})
         with pyro.plate("data", size or len(x), subsample=x if size else None, dim=-1):
             z: Tensor = pyro.sample("z", Categorical(logits))

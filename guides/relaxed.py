@@ -26,6 +26,13 @@ class RelaxedOneHotCategorical(dist.TorchDistribution):
         temperature: t > 0.
         logits: a, (N, K).
         hard: whether values are corners of the simplex, with the soft value's gradient.
+
+    >>> import torch
+    >>> from pyromoe.guides import RelaxedOneHotCategorical
+    >>> law = RelaxedOneHotCategorical(0.5, torch.zeros(5, 3))
+    >>> z = law.rsample((2,))
+    >>> z.shape, law.log_prob(z).shape  # (S, N, K) and (S, N)
+    (torch.Size([2, 5, 3]), torch.Size([2, 5]))
     """
 
     arg_constraints: ClassVar[dict[str, Constraint]] = {}

@@ -60,6 +60,14 @@ def to_arviz(fit: Fit | Sequence[Fit]) -> Any:
 
     Raises:
         ValueError: for a fit without its data, and for fits that do not match.
+
+    >>> from pyromoe.inference import fit, to_arviz
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> posterior = to_arviz(fit(spec))["posterior"]
+    >>> posterior["resp"].dims
+    ('chain', 'draw', 'obs', 'expert')
     """
     if isinstance(fit, Fit):
         return to_container(to_datatree(fit))

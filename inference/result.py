@@ -52,6 +52,16 @@ class Fit:
         metrics: see `metrics.json` in the documentation of a run directory.
         history: a row for each epoch of each restart.
         data: the rows it was fitted to and tested on; None for a fit read from its directory.
+
+    >>> import torch
+    >>> from pyromoe.inference import fit
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> found = fit(spec)
+    >>> x = torch.zeros(3, 1, dtype=torch.float32)  # encoded rows, (N, D): 0 is the mean
+    >>> found.gate(x).shape, found.mean(x).shape  # (N, K) and (N,)
+    (torch.Size([3, 2]), (3,))
     """
 
     spec: Spec

@@ -66,6 +66,14 @@ class MixtureOfExperts(PyroModule):
             groups of unequal size are filled up so.
         mix: what the likelihood is when z lies inside the simplex; see `pyromoe.models.blend`.
         generator: where the first values of the weights are drawn from.
+
+    >>> import torch
+    >>> from pyromoe.models import MixtureOfExperts
+    >>> from pyromoe.models.likelihoods import Normal
+    >>> model = MixtureOfExperts(2, Normal(3), num_experts=3)
+    >>> x = torch.zeros(5, 2)  # (N, D)
+    >>> model(x).shape, model.gate_logits(x).shape  # y, (N,), and (N, K)
+    (torch.Size([5]), torch.Size([5, 3]))
     """
 
     def __init__(

@@ -48,6 +48,12 @@ class Networks(PyroModule):
         shared_intercept: whether the intercept is the same in all.
         dropout: the probability with which a hidden unit is left out in training; see
             `pyromoe.models.dropout`.
+
+    >>> import torch
+    >>> from pyromoe.models import Networks
+    >>> bank = Networks(4, [3, 16, 1])  # K, and the widths of the layers
+    >>> bank(torch.zeros(10, 3)).shape  # (K, N, P)
+    torch.Size([4, 10, 1])
     """
 
     def __init__(

@@ -85,7 +85,14 @@ def _long_form(value: object) -> object:
 
 
 class Spec(ModelSpec):
-    """A mixture of experts, its data, and how to fit it."""
+    """A mixture of experts, its data, and how to fit it.
+
+    >>> from pyromoe.models import Spec
+    >>> tree = {"data": {"dataset": "engel"}, "likelihood": {"family": "normal"}}
+    >>> spec = Spec.model_validate(tree)
+    >>> spec.experts.number, spec.treatment.name
+    (4, 'enumerate')
+    """
 
     priors: Annotated[
         Priors, Field(description="Priors on the weights of standardised predictors.")

@@ -48,7 +48,12 @@ NEARLY_NONE = 1e-9
 
 
 class SkewNormal(LocationScale):
-    """Experts with skewed noise, a skewness for each."""
+    """Experts with skewed noise, a skewness for each.
+
+    >>> from pyromoe.models.likelihoods import SkewNormal
+    >>> [restriction.name for restriction in SkewNormal(num_experts=2).restrictions()]
+    ['normal', 'scale: shared']
+    """
 
     family = "skew_normal"
 
