@@ -36,7 +36,7 @@ def expectation(log_q: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 def one_hot(z: torch.Tensor, num_classes: int, like: torch.Tensor) -> torch.Tensor:
-    """Return integers z, (S, N), as corners of the simplex, (S, N, K), of like's type.
+    """Return integers z, (S, N), as corners of the simplex, (S, N, K), of like's type, (...).
 
     >>> import torch
     >>> from pyromoe.guides import one_hot

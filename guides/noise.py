@@ -45,7 +45,7 @@ class FromRaw:
     """
 
     def raw(self, kind: Kind, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
-        """Return numbers of a kind and of the given shape, (...), of like's type and device."""
+        """Return numbers of a kind and of a shape, (...), of the type and device of like, (...)."""
         raise NotImplementedError
 
     def categorical(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:

@@ -62,7 +62,7 @@ class RelaxedOneHotCategorical(dist.TorchDistribution):
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log density, (S, N), of log z.
+        """Return the log density, (S, N), of log z, (S, N, K), in nats.
 
         Raises:
             ValueError: for a corner that was not drawn here: it has no density.

@@ -34,6 +34,6 @@ class WeightedGuide(PyroModule):
         self.objective = latent.objective if latent is not None else "marginal"
 
     def forward(self, x: Tensor, y: Tensor | None = None, size: int | None = None) -> Tensor | None:
-        """Draw the weights, then z, (N,); the arguments are those of the model."""
+        """Draw the weights, then z, (N,), at x, (N, D), and y, (N,)."""
         weights = self.weights()
         return None if self.latent is None else self.latent(x, y, size, weights)

@@ -129,9 +129,10 @@ class Fit:
         return digest.hexdigest()
 
     def log_joint(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return log p(y, z = k | x), (N, K), on the original scale of y, in nats.
+        """Return log p(y, z = k | x), (N, K), at encoded x, (N, D), and y, (N,), in nats.
 
-        Where weights have a posterior, p is the mean over their draws.
+        The density is that of y on its original scale. Where weights have a posterior, p
+        is the mean over their draws.
         """
         draws = self.weight_draws()
         joint = log_probabilities(self.model, draws[0], x, y)
@@ -140,11 +141,11 @@ class Fit:
         return joint - math.log(len(draws)) + log_jacobian(self.encoding, y)[:, None]
 
     def log_likelihood(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return log p(y | x), (N,), z summed out, on the original scale of y, in nats."""
+        """Return log p(y | x), (N,), z summed out, at x, (N, D), and y, (N,); see `log_joint`."""
         return self.log_joint(x, y).logsumexp(-1)
 
     def responsibilities(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return p(z = k | y, x), (N, K)."""
+        """Return p(z = k | y, x), (N, K), at x, (N, D), and y, (N,)."""
         return self.log_joint(x, y).softmax(-1)
 
     @torch.no_grad()
@@ -180,7 +181,7 @@ class Fit:
         ]
 
     def gate(self, x: Tensor) -> Tensor:
-        """Return p(z = k | x), (N, K), its mean where weights have a posterior."""
+        """Return p(z = k | x), (N, K), at x, (N, D); its mean where weights have a posterior."""
         each = [self.components(x, weights)[0] for weights in self.weight_draws()]
         return torch.stack(each).mean(0)
 

@@ -69,7 +69,7 @@ class LogJoint:
         self._last: Trace | None = None
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Return log p(y, z | x), (S, N)."""
+        """Return log p(y, z | x), (S, N), of z, (S, N) or (S, N, K)."""
         likelihood = self.likelihood(z)
         log_prior = self.log_prior  # (N, K)
         if z.is_floating_point():
@@ -78,7 +78,7 @@ class LogJoint:
         return likelihood + pick(log_prior, z)
 
     def likelihood(self, z: Tensor) -> Tensor:
-        """Return log p(y | z, x), (S, N); z as in a call.
+        """Return log p(y | z, x), (S, N), of z, (S, N) or (S, N, K).
 
         Raises:
             NotRelaxableError: where the program takes integers z, but not points of the simplex.

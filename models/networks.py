@@ -128,7 +128,7 @@ class Networks(PyroModule):
         return value.reshape(value.shape[-3:])
 
     def forward(self, x: Tensor, layers: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
-        """Return the outputs, (K, N, P), at x, (N, D)."""
+        """Return the outputs, (K, N, P), at x, (N, D); layers are (K, in, out) and (K, 1, out)."""
         layers = self.layers() if layers is None else layers
         h = x.expand(len(layers[0][0]), *x.shape)
         for i, (weight, bias) in enumerate(layers):
@@ -143,9 +143,9 @@ class Networks(PyroModule):
         """Return the outputs of chosen networks alone, (..., N, P), at x, (N, D).
 
         Args:
-            x: inputs.
+            x: inputs, (N, D).
             z: a network for every datum, (..., N).
-            layers: from `layers()`.
+            layers: from `layers()`, (K, in, out) and (K, 1, out).
         """
         dispatch = Dispatch(z.flatten(), len(layers[0][0]))
         h = x[dispatch.order % len(x)]

@@ -56,7 +56,7 @@ def sampled(number: int, most: int = SAMPLE) -> NDArray[np.int64]:
 
 
 def cluster_order(together: FloatArray) -> NDArray[np.int64]:
-    """Return rows in the order of an average-linkage tree of what they share, (N, N).
+    """Return rows, (N,), in the order of an average-linkage tree of what they share, (N, N).
 
     >>> import numpy as np
     >>> from pyromoe.inference.pictures import cluster_order

@@ -113,7 +113,7 @@ class Likelihood(PyroModule):
         return mean
 
     def means(self, **parameters: Tensor) -> list[Tensor]:
-        """Return the mean of each response, (..., N)."""
+        """Return the mean of each response, (..., N), from parameters of (..., N, ...)."""
         return [self.mean(**parameters)]
 
     def marginals(self, **parameters: Tensor) -> list[TorchDistribution]:
@@ -124,7 +124,7 @@ class Likelihood(PyroModule):
         return [self.distribution(**parameters)]
 
     def filled(self, y: Tensor) -> Tensor:
-        """Return y, (N, ...), with a value in the support in the place of what is missing."""
+        """Return y, (N, ...), a value in the support in the place of what is missing, (N, ...)."""
         return torch.where(is_observed(y), y, self.anywhere).to(y.dtype)
 
     def encode(self, y: Tensor, extras: Mapping[str, Tensor] = NONE) -> Tensor:
