@@ -28,6 +28,8 @@ html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
 html_extra_path = ["front"]
+html_static_path = ["style"]
+html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 
 myst_enable_extensions = ["dollarmath"]
@@ -42,6 +44,7 @@ autodoc_default_options = {
     "exclude-members": "set_fit_request, set_score_request",  # of scikit-learn
 }
 autosummary_generate = False
+default_role = "py:obj"
 napoleon_attr_annotations = False
 napoleon_custom_sections = [("Groups and variables", "params_style")]
 napoleon_use_ivar = True
@@ -66,6 +69,16 @@ class Public(Autosummary):
         return found
 
 
+def keep_formulas(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Keep the lines of formulas, which stand indented in a docstring, as they are."""
+    for i in range(len(lines) - 1, 1, -1):
+        above = next((line for line in reversed(lines[:i]) if line), " ")
+        if lines[i].startswith("    ") and not lines[i - 1] and not above.startswith(" "):
+            lines[i:i] = ["::", ""]
+
+
 def mathml(node: nodes.Element, *, block: bool) -> str:
     """Return a formula as MathML, which browsers show without a script from elsewhere."""
     known = re.sub(r"\\([bB]igg?)(?![a-zA-Z])", r"\\\1l", node.astext())  # docutils lacks \big
@@ -86,5 +99,6 @@ def visit_block(self: HTML5Translator, node: nodes.math_block) -> None:
 
 def setup(app: Sphinx) -> None:
     """Add the table of public names, and how formulas are written."""
+    app.connect("autodoc-process-docstring", keep_formulas, priority=400)  # before napoleon
     app.add_directive("public", Public)
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))

@@ -31,6 +31,7 @@ ACTIVATIONS = {
     "silu": nn.functional.silu,
     "gelu": nn.functional.gelu,
 }
+"""What is applied between layers, by name."""
 
 NARROW = 16
 """A product with fewer columns is four times faster on its side, the rows as columns."""
