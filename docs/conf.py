@@ -54,7 +54,7 @@ nitpick_ignore = [("py:class", "pyromoe.models.likelihoods.likelihood.Restrictio
 suppress_warnings = ["ref.python"]  # two classes are called Noise
 
 
-class Public(Autosummary):
+class Public(Autosummary):  # type: ignore[misc, unused-ignore]  # typed where it is installed
     """A table of what a package makes public, with the first line of each docstring."""
 
     required_arguments = 1
@@ -65,15 +65,17 @@ class Public(Autosummary):
         names = [name for name in package.__all__ if callable(getattr(package, name))]
         paths = [f"~{package.__name__}.{name}" for name in names]
         self.content = StringList(paths, "public")
+        self.options["nosignatures"] = True
         found: list[nodes.Node] = super().run()
         return found
 
 
-def keep_formulas(
+def prepare(
     app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
 ) -> None:
-    """Keep the lines of formulas, which stand indented in a docstring, as they are."""
-    for i in range(len(lines) - 1, 1, -1):
+    """Keep formulas, which stand indented in a docstring, as they are; "K." is no list."""
+    for i in range(len(lines) - 1, 0, -1):
+        lines[i] = re.sub(r": ([A-Z]\.)$", r": \\\1", lines[i])
         above = next((line for line in reversed(lines[:i]) if line), " ")
         if lines[i].startswith("    ") and not lines[i - 1] and not above.startswith(" "):
             lines[i:i] = ["::", ""]
@@ -81,8 +83,11 @@ def keep_formulas(
 
 def mathml(node: nodes.Element, *, block: bool) -> str:
     """Return a formula as MathML, which browsers show without a script from elsewhere."""
-    known = re.sub(r"\\([bB]igg?)(?![a-zA-Z])", r"\\\1l", node.astext())  # docutils lacks \big
-    return tex2mathml(known, as_block=block)
+    # What docutils does not know: \big for \bigl, and \frac12 for \frac{1}{2}.
+    known = re.sub(r"\\([bB]igg?)(?![a-zA-Z])", r"\\\1l", node.astext())
+    known = re.sub(r"frac(\d)(\d)", r"frac{\1}{\2}", known)
+    written: str = tex2mathml(known, as_block=block)
+    return written.replace("<mo>&ApplyFunction;</mo>", '<mspace width="0.1667em"></mspace>')
 
 
 def visit_inline(self: HTML5Translator, node: nodes.math) -> None:
@@ -99,6 +104,6 @@ def visit_block(self: HTML5Translator, node: nodes.math_block) -> None:
 
 def setup(app: Sphinx) -> None:
     """Add the table of public names, and how formulas are written."""
-    app.connect("autodoc-process-docstring", keep_formulas, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", prepare, priority=400)  # before napoleon
     app.add_directive("public", Public)
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
