@@ -75,7 +75,19 @@ def to_arviz(fit: Fit | Sequence[Fit]) -> Any:
 
 
 def to_datatree(fit: Fit) -> xr.DataTree:
-    """Return the same as `to_arviz`, always as an xarray tree; ArviZ is not imported."""
+    """Return the same as `to_arviz`, always as an xarray tree; ArviZ is not imported.
+
+    Raises:
+        ValueError: for a fit without its data.
+
+    >>> from pyromoe.inference import fit, to_datatree
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> tree = to_datatree(fit(spec))
+    >>> tree["posterior"]["z"].dims
+    ('chain', 'draw', 'obs')
+    """
     if fit.data is None:
         raise ValueError("this fit was read without its data; fit again, or open posterior.nc")
     x, y = to_tensors(fit.data.train, fit.spec)

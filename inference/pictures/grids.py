@@ -61,9 +61,8 @@ def curves_of(
     Raises:
         InputError: for a predictor or a class that is not there.
 
-    >>> from pyromoe.inference import fit
+    >>> from pyromoe.inference import fit, to_datatree
     >>> from pyromoe.inference.pictures import curves_of, rows_of
-    >>> from pyromoe.inference.posterior import to_datatree
     >>> from pyromoe.models import parse_spec
     >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
     >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])

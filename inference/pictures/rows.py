@@ -30,9 +30,8 @@ class Shown:
         y: on their original scale, classes as codes, (N, R); NaN where one is missing.
         responsibilities: r, (N, K), their mean over draws and chains.
 
-    >>> from pyromoe.inference import fit
+    >>> from pyromoe.inference import fit, to_datatree
     >>> from pyromoe.inference.pictures import rows_of
-    >>> from pyromoe.inference.posterior import to_datatree
     >>> from pyromoe.models import parse_spec
     >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
     >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
@@ -54,9 +53,8 @@ def rows_of(fit: Fit, tree: xr.DataTree) -> Shown:
         fit: the fit; it may have been read from its directory.
         tree: its `posterior.nc`, or from `to_datatree`.
 
-    >>> from pyromoe.inference import fit
+    >>> from pyromoe.inference import fit, to_datatree
     >>> from pyromoe.inference.pictures import rows_of
-    >>> from pyromoe.inference.posterior import to_datatree
     >>> from pyromoe.models import parse_spec
     >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
     >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
@@ -84,9 +82,8 @@ def values_of(fit: Fit, predictor: str, x: Tensor) -> NDArray[np.float64] | NDAr
 
     A missing number is NaN, a missing level "missing".
 
-    >>> from pyromoe.inference import fit
+    >>> from pyromoe.inference import fit, to_datatree
     >>> from pyromoe.inference.pictures import rows_of, values_of
-    >>> from pyromoe.inference.posterior import to_datatree
     >>> from pyromoe.models import parse_spec
     >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
     >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
@@ -141,9 +138,8 @@ def transforms_of(
         response: which of them.
 
     >>> import numpy as np
-    >>> from pyromoe.inference import fit
+    >>> from pyromoe.inference import fit, to_datatree
     >>> from pyromoe.inference.pictures import rows_of, transforms_of
-    >>> from pyromoe.inference.posterior import to_datatree
     >>> from pyromoe.models import parse_spec
     >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
     >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
