@@ -33,7 +33,7 @@ pages: $(STAMP)  ## write docs/catalogue.md and docs/spec.md from what is declar
 
 docs: $(STAMP)  ## the site, in build/site; it runs the notebooks unless NOTEBOOKS=off
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
-	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . build/site
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees -c docs . build/site
 
 bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; an hour and a half
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import re
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ include_patterns = ["docs/**", "notebooks/*.ipynb"]
 exclude_patterns = [".*", "build", "dist", "src"]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 
+highlight_language = "text"
 html_theme = "furo"
 html_title = "pyromoe"
 html_copy_source = False
@@ -41,6 +43,7 @@ nb_execution_raise_on_error = True
 
 autodoc_default_options = {
     "members": True,
+    "member-order": "bysource",
     "exclude-members": "set_fit_request, set_score_request",  # of scikit-learn
 }
 autosummary_generate = False
@@ -73,9 +76,11 @@ class Public(Autosummary):  # type: ignore[misc, unused-ignore]  # typed where i
 def prepare(
     app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
 ) -> None:
-    """Keep formulas, which stand indented in a docstring, as they are; "K." is no list."""
+    """Give a class what its file says: formula and source. Keep formulas as they are indented."""
+    if what == "class":
+        lines[1:1] = ["", *(inspect.getdoc(inspect.getmodule(thing)) or "").splitlines()]
     for i in range(len(lines) - 1, 0, -1):
-        lines[i] = re.sub(r": ([A-Z]\.)$", r": \\\1", lines[i])
+        lines[i] = re.sub(r": ([A-Z]\.)$", r": \\\1", lines[i])  # "K." begins no list
         above = next((line for line in reversed(lines[:i]) if line), " ")
         if lines[i].startswith("    ") and not lines[i - 1] and not above.startswith(" "):
             lines[i:i] = ["::", ""]

@@ -1,6 +1,6 @@
 """What a user may write in a specification, with every default.
 
-Reading a file into a `Spec`, with positions for the messages, is `pyromoe.models.spec_file`.
+`pyromoe.models.read_spec` reads a file into one, with positions for the messages.
 """
 
 from __future__ import annotations
