@@ -23,7 +23,7 @@ class RelaxedOneHotCategorical(dist.TorchDistribution):
     underflowed number; the density is that of log z, see above.
 
     Args:
-        temperature: t > 0.
+        temperature: t > 0, a scalar.
         logits: a, (N, K).
         hard: whether values are corners of the simplex, with the soft value's gradient.
 

@@ -49,10 +49,10 @@ class Curves:
         means: E(y | z = k, x), (K, G), on the original scale of the response.
         gate: p(z = k | x), (K, G).
         low: the lower end of each expert's predictive interval, (K, G); None for classes.
-        high: its upper end.
+        high: its upper end, (K, G).
         mean_low: the lower end of the means over draws of the weights, (K, G); None where they
             are a point.
-        mean_high: the upper end.
+        mean_high: the upper end, (K, G).
         level: the probability of the intervals.
 
     >>> import numpy as np

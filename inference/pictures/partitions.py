@@ -46,7 +46,7 @@ def coassignment(responsibilities: Sequence[FloatArray]) -> FloatArray:
 
 
 def sampled(number: int, most: int = SAMPLE) -> NDArray[np.int64]:
-    """Return evenly spaced rows, at most so many of N.
+    """Return evenly spaced rows of N, (S,), where S is at most so many.
 
     >>> from pyromoe.inference.pictures import sampled
     >>> sampled(9, 3)

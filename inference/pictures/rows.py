@@ -104,7 +104,7 @@ def values_of(fit: Fit, predictor: str, x: Tensor) -> NDArray[np.float64] | NDAr
 
 
 def probabilities_of(fit: Fit, x: Tensor, response: int = 0) -> NDArray[np.float64]:
-    """Return p(y = c | x) of encoded rows, (N, C), for a response that has classes.
+    """Return p(y = c | x), (N, C), of encoded rows, (N, D), for a response that has classes.
 
     >>> import torch
     >>> from pyromoe.inference import fit
