@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/.ready
 
-.PHONY: demo test test-fast test-compiled report-check check notebooks pages bench clean
+.PHONY: demo test test-fast test-compiled report-check check notebooks pages docs bench clean
 
 demo: $(STAMP)  ## compare treatments of z on handwritten digits
 	$(BIN)/pyromoe compare examples/digits.yaml
@@ -35,6 +35,10 @@ notebooks: $(STAMP)  ## write the notebooks anew from their Python halves
 pages: $(STAMP)  ## write docs/catalogue.md and docs/spec.md from what is declared
 	$(BIN)/python docs/catalogue.py
 	$(BIN)/python docs/spec.py
+
+docs: $(STAMP)  ## the site, in build/site; it runs the notebooks unless NOTEBOOKS=off
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees -c docs . build/site
 
 bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; an hour and a half
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench

@@ -20,8 +20,8 @@ HEAD = """\
 
 Written from the table in `inference/treatments/` by `make pages`; a test keeps it up to date.
 What is estimated (the objective) and how its gradient is estimated (the treatment) are two choices;
-`docs/decisions.md` says which guide makes which objective. `pyromoe gradients` measures all of this
-on a model and data of your own.
+[decisions.md](decisions.md) says which guide makes which objective. `pyromoe gradients` measures
+all of this on a model and data of your own.
 
 - **unbiased**: whether the mean of the gradient is the exact gradient of the objective. For
   discrete noise a test sums over every outcome of it and allows 1e-10; for Gumbel and Dirichlet

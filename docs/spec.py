@@ -28,8 +28,8 @@ Written from the settings as they are declared by `make pages`; a test keeps it 
 
 A spec is a YAML file. Only `data` and `likelihood.family` are required; a setting that is not
 listed here is an error. `pyromoe new DATA` writes a spec with comments, `pyromoe check SPEC` prints
-one with every default, and `--set fit.epochs=50` replaces a setting. [examples](../examples) has a
-spec for each family and gate.
+one with every default, and `--set fit.epochs=50` replaces a setting. The folder `examples`
+has a spec for each family and gate, [engel.yaml](../examples/engel.yaml) for instance.
 
 Editors with a YAML language server (VS Code: the extension "YAML") complete and explain settings
 once they know the JSON Schema. Write it beside the spec, and name it in the first line; `pyromoe

@@ -33,6 +33,17 @@ class AmortisedGuide(PriorGuide):
         model: the mixture; it is shared, not owned.
         hidden: widths of the hidden layers.
         generator: where the first values of the weights are drawn from.
+
+    >>> import torch
+    >>> from pyromoe.guides import AmortisedGuide
+    >>> from pyromoe.models import MixtureOfExperts
+    >>> from pyromoe.models.likelihoods import Normal
+    >>> model = MixtureOfExperts(2, Normal(3), num_experts=3)
+    >>> x, y = torch.zeros(5, 2), torch.zeros(5)
+    >>> guide = AmortisedGuide(model, hidden=[16])
+    >>> q = guide.logits(x, y, None, {}).softmax(-1)  # (N, K)
+    >>> torch.allclose(q, model.gate_logits(x).softmax(-1))  # it starts at the gate
+    True
     """
 
     objective = "elbo"

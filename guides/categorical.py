@@ -8,7 +8,14 @@ from pyromoe.models.pick import pick
 
 
 def log_prob(logits: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """Return log q(z), (S, N), of integers z, (S, N), under logits, (N, K)."""
+    """Return log q(z), (S, N), of integers z, (S, N), under logits, (N, K).
+
+    >>> import torch
+    >>> from pyromoe.guides import log_prob
+    >>> log_prob(torch.zeros(1, 4), torch.tensor([[0], [3]])).exp()
+    tensor([[0.2500],
+            [0.2500]])
+    """
     return pick(logits.log_softmax(-1), z)
 
 
@@ -17,13 +24,26 @@ def expectation(log_q: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
     A category of probability 0 counts for nothing, whatever its value is, and neither value nor
     gradient is then NaN.
+
+    >>> import torch
+    >>> from pyromoe.guides import expectation
+    >>> log_q = torch.tensor([[0.5, 0.5, 0.0]]).log()  # (N, K)
+    >>> expectation(log_q, torch.tensor([[1.0], [3.0], [float("inf")]]))
+    tensor([2.])
     """
     possible = log_q > -torch.inf
     return (log_q.exp() * torch.where(possible, values.T, 0.0)).sum(-1)
 
 
 def one_hot(z: torch.Tensor, num_classes: int, like: torch.Tensor) -> torch.Tensor:
-    """Return integers z, (S, N), as corners of the simplex, (S, N, K), of like's type."""
+    """Return integers z, (S, N), as corners of the simplex, (S, N, K), of like's type, (...).
+
+    >>> import torch
+    >>> from pyromoe.guides import one_hot
+    >>> one_hot(torch.tensor([[1, 0]]), 3, torch.empty(0))
+    tensor([[[0., 1., 0.],
+             [1., 0., 0.]]])
+    """
     # By comparison: torch's own looks at the values, which a captured graph cannot.
     return (z[..., None] == torch.arange(num_classes, device=z.device)).to(like)
 

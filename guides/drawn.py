@@ -27,6 +27,12 @@ class DrawnGuide(PointGuide):
     Attributes:
         kept: the draws as vectors, (C, S, P); zeros at first.
         diverging: whether the sampler diverged on its way to each, (C, S).
+
+    >>> import torch
+    >>> from pyromoe.guides import DrawnGuide, Seeded
+    >>> guide = DrawnGuide({"w": torch.zeros(3)}, positive=[], chains=4, draws=50)
+    >>> guide.draws(Seeded(0), 1)[0].shape  # all of them, (C S, P)
+    torch.Size([200, 3])
     """
 
     spread = True

@@ -49,6 +49,13 @@ class WeightGuide(PyroModule):
         values: where each site starts, by the site's name.
         positive: the sites that are above 0, whose logarithm is an entry of the vector.
         generator: where the first values are drawn from, if chance is needed.
+
+    >>> import torch
+    >>> from pyromoe.guides import WEIGHT_GUIDES, Seeded
+    >>> guide = WEIGHT_GUIDES["full_rank"]({"w": torch.zeros(2, 3), "b": torch.zeros(2)})
+    >>> v, log_q = guide.draws(Seeded(0), 5)
+    >>> v.shape, log_q.shape  # (S, P) and (S,)
+    (torch.Size([5, 8]), torch.Size([5]))
     """
 
     spread = True

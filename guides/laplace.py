@@ -32,6 +32,14 @@ class LaplaceGuide(PointGuide):
 
     Attributes:
         root: a matrix, (P, P), whose product with its transpose is the covariance; zeros at first.
+
+    >>> import torch
+    >>> from pyromoe.guides import LaplaceGuide, Seeded
+    >>> guide = LaplaceGuide({"w": torch.zeros(3)})
+    >>> _ = guide.root.copy_(torch.eye(3))
+    >>> v, log_q = guide.draws(Seeded(0), 5)
+    >>> v.shape, log_q.shape  # (S, P) and (S,)
+    (torch.Size([5, 3]), torch.Size([5]))
     """
 
     spread = True

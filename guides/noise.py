@@ -11,7 +11,14 @@ if TYPE_CHECKING:
 
 
 class Noise(Protocol):
-    """What a treatment may ask of chance."""
+    """What a treatment may ask of chance.
+
+    >>> import torch
+    >>> from pyromoe.guides import Noise, Seeded
+    >>> noise: Noise = Seeded(0)
+    >>> noise.categorical(torch.zeros(5, 3), 4).shape  # (S, N)
+    torch.Size([4, 5])
+    """
 
     def categorical(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:
         """Return z, (S, N), for logits, (N, K); no gradient flows through it."""
@@ -38,7 +45,7 @@ class FromRaw:
     """
 
     def raw(self, kind: Kind, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
-        """Return numbers of a kind and shape, of like's type and device."""
+        """Return numbers of a kind and of a shape, (...), of the type and device of like, (...)."""
         raise NotImplementedError
 
     def categorical(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:
@@ -69,6 +76,14 @@ class Seeded(FromRaw):
     Args:
         seed: where the generator starts.
         device: the device the noise is drawn on.
+
+    >>> import torch
+    >>> from pyromoe.guides import Seeded
+    >>> logits = torch.tensor([[0.0, 0.0, float("-inf")]])  # (N, K)
+    >>> int(Seeded(0).categorical(logits, 100).max())  # of 100 draws, (S, N)
+    1
+    >>> torch.equal(Seeded(1).gumbel(logits, 2), Seeded(1).gumbel(logits, 2))
+    True
     """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:

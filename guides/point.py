@@ -24,6 +24,12 @@ class PointGuide(PyroModule):
     Args:
         values: where each site starts, by the site's name.
         positive: the sites that are above 0; what is trained is their logarithm.
+
+    >>> import torch
+    >>> from pyromoe.guides import PointGuide
+    >>> guide = PointGuide({"w": torch.zeros(2, 3), "scale": torch.ones(2)}, positive=["scale"])
+    >>> guide()["scale"].tolist(), guide.vector().shape  # (P,)
+    ([1.0, 1.0], torch.Size([8]))
     """
 
     spread = False

@@ -19,6 +19,16 @@ class PosteriorGuide(PriorGuide):
     """The exact posterior of z as guide, detached.
 
     The ELBO under it equals log p(y | x), and so does its gradient (Fisher's identity).
+
+    >>> import torch
+    >>> from pyromoe.guides import PosteriorGuide
+    >>> from pyromoe.models import MixtureOfExperts
+    >>> from pyromoe.models.likelihoods import Normal
+    >>> model = MixtureOfExperts(2, Normal(3), num_experts=3)
+    >>> x, y = torch.zeros(5, 2), torch.zeros(5)
+    >>> guide = PosteriorGuide(model)
+    >>> guide.logits(x, y, None, {}).shape  # log p(z = k | y, x), (N, K)
+    torch.Size([5, 3])
     """
 
     objective = "elbo"

@@ -23,9 +23,16 @@ class RelaxedOneHotCategorical(dist.TorchDistribution):
     underflowed number; the density is that of log z, see above.
 
     Args:
-        temperature: t > 0.
+        temperature: t > 0, a scalar.
         logits: a, (N, K).
         hard: whether values are corners of the simplex, with the soft value's gradient.
+
+    >>> import torch
+    >>> from pyromoe.guides import RelaxedOneHotCategorical
+    >>> law = RelaxedOneHotCategorical(0.5, torch.zeros(5, 3))
+    >>> z = law.rsample((2,))
+    >>> z.shape, law.log_prob(z).shape  # (S, N, K) and (S, N)
+    (torch.Size([2, 5, 3]), torch.Size([2, 5]))
     """
 
     arg_constraints: ClassVar[dict[str, Constraint]] = {}
@@ -55,7 +62,7 @@ class RelaxedOneHotCategorical(dist.TorchDistribution):
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log density, (S, N), of log z.
+        """Return the log density, (S, N), of log z, (S, N, K), in nats.
 
         Raises:
             ValueError: for a corner that was not drawn here: it has no density.

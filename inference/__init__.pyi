@@ -1,4 +1,5 @@
-from .comparison import compare as compare
+from .budget import Budget as Budget
+from .comparison import Comparison as Comparison, compare as compare
 from .elbo import Treatment_ELBO as Treatment_ELBO
 from .estimators import MoEClassifier as MoEClassifier, MoERegressor as MoERegressor
 from .lab import Gradients as Gradients, gradients as gradients

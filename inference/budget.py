@@ -13,7 +13,16 @@ UNITS: tuple[Unit, ...] = ("epochs", "steps", "evaluations", "seconds")
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A number of epochs, steps, expert evaluations or seconds, for each restart."""
+    """A number of epochs, steps, expert evaluations or seconds, for each restart.
+
+    >>> from pyromoe.inference import Budget, fit
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> found = fit(spec, budget=Budget("steps", 20))
+    >>> found.metrics["steps"]
+    20
+    """
 
     unit: Unit
     amount: float

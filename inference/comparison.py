@@ -37,6 +37,14 @@ class Comparison:
         held_out: log p(y | x) of each held-out row, (N,), for each row of the table; of the
             training rows where nothing was held out; None for a fit that broke down.
         measured_on: "test" or "train".
+
+    >>> from pyromoe.inference import compare
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> compared = compare(spec, treatments=["enumerate"], seeds=[0, 1])
+    >>> [values.shape for values in compared.held_out], compared.measured_on  # (N,)
+    ([(47,), (47,)], 'test')
     """
 
     rows: list[dict[str, Any]]
@@ -109,6 +117,14 @@ def compare(
 
     Raises:
         InputError: for a mistake in the spec or the data, before the first fit begins.
+
+    >>> from pyromoe.inference import compare
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> compared = compare(spec, treatments=["enumerate", "reinforce"], seeds=[0])
+    >>> [(row["treatment"], row["unbiased"]) for row in compared.rows]
+    [('enumerate', True), ('reinforce', True)]
     """
     file = as_file(spec)
     names = list(treatments if treatments is not None else file.spec.compare.treatments)

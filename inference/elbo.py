@@ -61,6 +61,18 @@ class Treatment_ELBO(ELBO):  # Pyro's own naming
         InputError: for an unknown treatment or option, and, when the loss is first computed, for
             a guide whose objective the treatment cannot estimate, a program that takes integers z
             alone where the treatment relaxes z, and a `pyro.param` outside every module.
+
+    >>> import torch
+    >>> from pyromoe.guides import AmortisedGuide
+    >>> from pyromoe.inference import Treatment_ELBO
+    >>> from pyromoe.models import MixtureOfExperts
+    >>> from pyromoe.models.likelihoods import Normal
+    >>> model = MixtureOfExperts(2, Normal(3), num_experts=3)
+    >>> guide, x, y = AmortisedGuide(model), torch.randn(20, 2), torch.randn(20)
+    >>> loss = Treatment_ELBO("leave_one_out", num_samples=4)(model, guide)
+    >>> loss(x, y).backward()  # nats, summed over the rows
+    >>> all(parameter.grad is not None for parameter in loss.parameters())
+    True
     """
 
     def __init__(

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
 
 class MoERegressor(RegressorMixin, MixtureEstimator):  # type: ignore[misc]  # no types
-    """Regression by a mixture of experts: p(y | x) = sum_k p(k | x) p(y | x, k)."""
+    """Regression by a mixture of experts: p(y | x) = sum_k p(k | x) p(y | x, k).
+
+    The parameters are those of `pyromoe.inference.mixture_estimator.MixtureEstimator`.
+
+    >>> import numpy as np
+    >>> from pyromoe import MoERegressor
+    >>> x = np.linspace(-2, 2, 80)[:, None]  # (N, D)
+    >>> model = MoERegressor(num_experts=2, restarts=4, random_state=0).fit(x, np.abs(x[:, 0]))
+    >>> model.predict([[-1.0], [1.0]]).round(1)  # (N,)
+    array([1., 1.])
+    """
 
     def predict(self, X: ArrayLike) -> FloatArray:
         """Return E[y | x], (N,)."""
@@ -50,7 +60,18 @@ class MoERegressor(RegressorMixin, MixtureEstimator):  # type: ignore[misc]  # n
 
 
 class MoEClassifier(ClassifierMixin, MixtureEstimator):  # type: ignore[misc]  # no types
-    """Classification by a mixture of experts: p(y | x) = sum_k p(k | x) p(y | x, k)."""
+    """Classification by a mixture of experts: p(y | x) = sum_k p(k | x) p(y | x, k).
+
+    The parameters are those of `pyromoe.inference.mixture_estimator.MixtureEstimator`.
+
+    >>> import numpy as np
+    >>> from pyromoe import MoEClassifier
+    >>> x = np.linspace(-2, 2, 80)[:, None]  # (N, D)
+    >>> y = np.where(np.abs(x[:, 0]) > 1, "outer", "inner")
+    >>> model = MoEClassifier(num_experts=2, restarts=4, random_state=0).fit(x, y)
+    >>> model.predict([[-2.0], [0.0], [2.0]]).tolist(), model.predict_proba(x).shape  # (N, C)
+    (['outer', 'inner', 'outer'], (80, 2))
+    """
 
     _classes = True
 

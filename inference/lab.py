@@ -39,6 +39,14 @@ class Gradients:
             `gradients.json`; relative measures are multiples of the exact gradient's length.
         recommendation: one sentence, with its reason.
         skipped: treatments that the model does not allow, with the reason.
+
+    >>> from pyromoe.inference import gradients
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> lab = gradients(spec, treatments=["jensen"], draws=10)
+    >>> sorted({(row["at"], row["parameters"]) for row in lab.rows})
+    [('fitted', 'experts'), ('fitted', 'gate'), ('initial', 'experts'), ('initial', 'gate')]
     """
 
     rows: list[dict[str, Any]]
@@ -68,6 +76,14 @@ def gradients(
         InputError: for a mistake in the spec or the data, and for a treatment, named here, that
             does not fit the model.
         NumericalError: where the fit broke down.
+
+    >>> from pyromoe.inference import gradients
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> lab = gradients(spec, treatments=["enumerate", "straight_through"], draws=10)
+    >>> lab.rows[0]["treatment"], round(lab.rows[0]["slope"], 6)  # 1: the exact gradient
+    ('enumerate', 1.0)
     """
     if draws < 2:
         raise InputError(f"draws must be at least 2, not {draws}", remedy="the default is 200")

@@ -32,6 +32,14 @@ def to_netcdf(posterior: Any) -> memoryview:
 
     Args:
         posterior: what `to_arviz` or `to_datatree` returned.
+
+    >>> from pyromoe.inference import fit, to_datatree, to_netcdf
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> file = to_netcdf(to_datatree(fit(spec)))
+    >>> bytes(file[1:4])  # NetCDF 4 is HDF5
+    b'HDF'
     """
     tree = to_tree(posterior)
     groups = {name: node.to_dataset() for name, node in tree.children.items()}

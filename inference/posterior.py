@@ -36,7 +36,7 @@ def to_arviz(fit: Fit | Sequence[Fit]) -> Any:
     Several fits of the same rows, from other seeds or with other treatments, become its chains;
     their experts are first numbered alike (`pyromoe.inference.labels`).
 
-    Groups and variables (S draws, N rows, K experts):
+    Groups and variables:
         posterior: z (chain, draw, obs), integer; resp (chain, draw, obs, expert), p(z | y, x);
             the coefficients of linear experts and gates, for predictors as they were encoded;
             what the family learns beside them (expert), the scale for instance.
@@ -60,6 +60,14 @@ def to_arviz(fit: Fit | Sequence[Fit]) -> Any:
 
     Raises:
         ValueError: for a fit without its data, and for fits that do not match.
+
+    >>> from pyromoe.inference import fit, to_arviz
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> posterior = to_arviz(fit(spec))["posterior"]
+    >>> posterior["resp"].dims
+    ('chain', 'draw', 'obs', 'expert')
     """
     if isinstance(fit, Fit):
         return to_container(to_datatree(fit))
@@ -67,7 +75,19 @@ def to_arviz(fit: Fit | Sequence[Fit]) -> Any:
 
 
 def to_datatree(fit: Fit) -> xr.DataTree:
-    """Return the same as `to_arviz`, always as an xarray tree; ArviZ is not imported."""
+    """Return the same as `to_arviz`, always as an xarray tree; ArviZ is not imported.
+
+    Raises:
+        ValueError: for a fit without its data.
+
+    >>> from pyromoe.inference import fit, to_datatree
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> tree = to_datatree(fit(spec))
+    >>> tree["posterior"]["z"].dims
+    ('chain', 'draw', 'obs')
+    """
     if fit.data is None:
         raise ValueError("this fit was read without its data; fit again, or open posterior.nc")
     x, y = to_tensors(fit.data.train, fit.spec)

@@ -68,6 +68,14 @@ def predict(
     Raises:
         InputError: for a missing column, a value that cannot be used, an unseen level or class,
             and for quantiles that cannot be.
+
+    >>> from pyromoe.inference import fit, predict
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> table = predict(fit(spec), {"income": [500.0, 1000.0]}, quantiles=[0.05, 0.95])
+    >>> table.num_rows, table.column_names[6:]
+    (2, ['q0.05', 'q0.95', 'gate_0', 'gate_1'])
     """
     encoding, levels = fit.encoding, _levels(fit, quantiles)
     rows = table if isinstance(table, Rows) else as_rows(table)
@@ -104,6 +112,17 @@ def density(fit: Fit, table: object, grid: object) -> tuple[NDArray[Any], NDArra
 
     Raises:
         InputError: for a missing column, or a value that cannot be used.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference import density, fit
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> whole, of_experts = density(fit(spec), {"income": [500.0]}, [200.0, 400.0, 800.0])
+    >>> whole.shape, of_experts.shape  # (N, J) and (N, K, J)
+    ((1, 3), (1, 2, 3))
+    >>> np.allclose(np.logaddexp.reduce(of_experts, 1), whole)
+    True
     """
     encoding = fit.encoding
     part = encode_part(

@@ -47,6 +47,12 @@ class Moments:
         between: what is between experts, (N,).
         weights: what is between draws of the weights, (N,).
         experts: E(y | z = k, x), (K, N).
+
+    >>> import numpy as np
+    >>> from pyromoe.inference import Moments
+    >>> one = np.ones(3)  # of each row, (N,)
+    >>> Moments(one, within=one, between=2 * one, weights=0 * one, experts=np.ones((2, 3))).variance
+    array([3., 3., 3.])
     """
 
     mean: NDArray[Any]
@@ -105,6 +111,15 @@ def moments(fit: Fit, x: Tensor, draws: Sequence[Weights] | None = None) -> list
         fit: the fit.
         x: the rows; of groups (G, M, D), whose rows then count as N = G M.
         draws: of the weights; those of the fit where it is None.
+
+    >>> import torch
+    >>> from pyromoe.inference import fit, moments
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> (of_response,) = moments(fit(spec), torch.zeros(3, 1, dtype=torch.float32))
+    >>> of_response.mean.shape, of_response.experts.shape  # (N,) and (K, N)
+    ((3,), (2, 3))
     """
     given = fit.weight_draws() if draws is None else draws
     return moments_of(fit, components(fit, x, given))

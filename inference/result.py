@@ -52,6 +52,16 @@ class Fit:
         metrics: see `metrics.json` in the documentation of a run directory.
         history: a row for each epoch of each restart.
         data: the rows it was fitted to and tested on; None for a fit read from its directory.
+
+    >>> import torch
+    >>> from pyromoe.inference import fit
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> found = fit(spec)
+    >>> x = torch.zeros(3, 1, dtype=torch.float32)  # encoded rows, (N, D): 0 is the mean
+    >>> found.gate(x).shape, found.mean(x).shape  # (N, K) and (N,)
+    (torch.Size([3, 2]), (3,))
     """
 
     spec: Spec
@@ -119,9 +129,10 @@ class Fit:
         return digest.hexdigest()
 
     def log_joint(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return log p(y, z = k | x), (N, K), on the original scale of y, in nats.
+        """Return log p(y, z = k | x), (N, K), at encoded x, (N, D), and y, (N,), in nats.
 
-        Where weights have a posterior, p is the mean over their draws.
+        The density is that of y on its original scale. Where weights have a posterior, p
+        is the mean over their draws.
         """
         draws = self.weight_draws()
         joint = log_probabilities(self.model, draws[0], x, y)
@@ -130,11 +141,11 @@ class Fit:
         return joint - math.log(len(draws)) + log_jacobian(self.encoding, y)[:, None]
 
     def log_likelihood(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return log p(y | x), (N,), z summed out, on the original scale of y, in nats."""
+        """Return log p(y | x), (N,), z summed out, at x, (N, D), and y, (N,); see `log_joint`."""
         return self.log_joint(x, y).logsumexp(-1)
 
     def responsibilities(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return p(z = k | y, x), (N, K)."""
+        """Return p(z = k | y, x), (N, K), at x, (N, D), and y, (N,)."""
         return self.log_joint(x, y).softmax(-1)
 
     @torch.no_grad()
@@ -170,7 +181,7 @@ class Fit:
         ]
 
     def gate(self, x: Tensor) -> Tensor:
-        """Return p(z = k | x), (N, K), its mean where weights have a posterior."""
+        """Return p(z = k | x), (N, K), at x, (N, D); its mean where weights have a posterior."""
         each = [self.components(x, weights)[0] for weights in self.weight_draws()]
         return torch.stack(each).mean(0)
 

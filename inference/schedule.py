@@ -17,7 +17,13 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """From `start` to `end`; both positive where the course is exponential."""
+    """From `start` to `end`; both positive where the course is exponential.
+
+    >>> from pyromoe.inference import Schedule
+    >>> temperature = Schedule(1.0, 0.01)
+    >>> [round(temperature.at(done), 4) for done in (0.0, 0.5, 1.0)]
+    [1.0, 0.1, 0.01]
+    """
 
     start: float
     end: float

@@ -58,6 +58,14 @@ class Selection:
         chosen: the place of the recommended mixture; None where every one broke down.
         tests: of a number of experts against the one before, where they were asked for.
         recommendation: in words, with its uncertainty.
+
+    >>> from pyromoe.inference import select
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> found = select(spec, experts=[1], folds=2)
+    >>> found.held_out[0].shape, sorted(set(found.folds.tolist()))  # (N,)
+    ((188,), [0, 1])
     """
 
     rows: list[dict[str, Any]]
@@ -122,6 +130,14 @@ def select(
 
     Raises:
         InputError: for a mistake in the spec or the data, before the first fit begins.
+
+    >>> from pyromoe.inference import select
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> found = select(spec, experts=[1, 2], folds=2)
+    >>> [row["candidate"] for row in found.rows]
+    ['1', '2', 'network']
     """
     file = as_file(spec)
     asked = {"experts": experts, "folds": folds, "bootstrap": bootstrap}

@@ -64,6 +64,18 @@ class Step:
         note: why they are not run as was asked, or an empty text.
         ahead: how many steps are still to come, for "auto".
         taken: how many were taken.
+
+    >>> import torch
+    >>> from pyromoe.guides import AmortisedGuide
+    >>> from pyromoe.inference import Step, Treatment_ELBO
+    >>> from pyromoe.models import MixtureOfExperts
+    >>> from pyromoe.models.likelihoods import Normal
+    >>> model = MixtureOfExperts(2, Normal(3), num_experts=3)
+    >>> guide, x, y = AmortisedGuide(model), torch.randn(20, 2), torch.randn(20)
+    >>> step = Step(Treatment_ELBO("gumbel_softmax", temperature=0.5), model, guide)
+    >>> losses = [float(step(x, y, options={"lr": 0.01})) for _ in range(3)]
+    >>> step.taken, step.note
+    (3, '')
     """
 
     def __init__(

@@ -66,6 +66,14 @@ def fit(
     Raises:
         InputError: for a mistake in the spec or the data.
         NumericalError: where every restart broke down.
+
+    >>> from pyromoe.inference import fit
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> found = fit(spec)
+    >>> found.metrics["log_likelihood"].keys(), found.metrics["n"]  # nats, and rows
+    (dict_keys(['train', 'test']), {'train': 188, 'test': 47})
     """
     file = as_file(spec)
     plan = make_plan(file)

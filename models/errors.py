@@ -18,6 +18,10 @@ class InputError(ValueError):
 
     The text is `FILE:LINE:COL: FIELD: what; remedy`, without the parts that are missing: one line
     of printable characters, 400 at most.
+
+    >>> from pyromoe.models import InputError
+    >>> print(InputError("no such column", file="fit.yaml", line=3, field="data.response"))
+    fit.yaml:3: data.response: no such column
     """
 
     def __init__(

@@ -44,6 +44,16 @@ class LogJoint:
         gate: returns log p(z = k | x), (N, K), without running what comes after z.
         site: the name of the latent site.
         fixed_prior: used for log p(z | x), (N, K), instead of the program's own.
+
+    >>> import torch
+    >>> from pyromoe.models import MixtureOfExperts, log_joint
+    >>> from pyromoe.models.likelihoods import Normal
+    >>> x, y = torch.zeros(5, 2), torch.zeros(5)
+    >>> joint = log_joint(MixtureOfExperts(2, Normal(3), num_experts=3), x, y)
+    >>> joint.enumerate().shape, joint.log_prior.shape  # (K, N) and (N, K)
+    (torch.Size([3, 5]), torch.Size([5, 3]))
+    >>> torch.equal(joint(torch.ones(1, 5).long())[0], joint.enumerate()[1])  # z = 1
+    True
     """
 
     def __init__(
@@ -59,7 +69,7 @@ class LogJoint:
         self._last: Trace | None = None
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Return log p(y, z | x), (S, N)."""
+        """Return log p(y, z | x), (S, N), of z, (S, N) or (S, N, K)."""
         likelihood = self.likelihood(z)
         log_prior = self.log_prior  # (N, K)
         if z.is_floating_point():
@@ -68,7 +78,7 @@ class LogJoint:
         return likelihood + pick(log_prior, z)
 
     def likelihood(self, z: Tensor) -> Tensor:
-        """Return log p(y | z, x), (S, N); z as in a call.
+        """Return log p(y | z, x), (S, N), of z, (S, N) or (S, N, K).
 
         Raises:
             NotRelaxableError: where the program takes integers z, but not points of the simplex.
@@ -104,7 +114,7 @@ class LogJoint:
 
     @property
     def scale(self) -> float | Tensor:
-        """By how much the plate scales this batch up to the whole data."""
+        """By how much the plate scales this batch up to the whole data, a scalar or (N,)."""
         scale: float | Tensor = self.last.nodes[self.site]["scale"]
         return scale
 
@@ -147,6 +157,14 @@ def log_joint(
         site: the name of the latent site.
         weights: the values of the other latent sites, by name.
         **kwargs: more arguments of the program.
+
+    >>> import torch
+    >>> from pyromoe.models import MixtureOfExperts, log_joint
+    >>> from pyromoe.models.likelihoods import Normal
+    >>> x, y = torch.zeros(5, 2), torch.zeros(5)
+    >>> model = MixtureOfExperts(2, Normal(3), num_experts=3)
+    >>> log_joint(model, x, y).enumerate().logsumexp(0).shape  # log p(y | x), (N,)
+    torch.Size([5])
     """
 
     def run(z: Tensor | None) -> Trace:

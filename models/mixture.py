@@ -66,6 +66,14 @@ class MixtureOfExperts(PyroModule):
             groups of unequal size are filled up so.
         mix: what the likelihood is when z lies inside the simplex; see `pyromoe.models.blend`.
         generator: where the first values of the weights are drawn from.
+
+    >>> import torch
+    >>> from pyromoe.models import MixtureOfExperts
+    >>> from pyromoe.models.likelihoods import Normal
+    >>> model = MixtureOfExperts(2, Normal(3), num_experts=3)
+    >>> x = torch.zeros(5, 2)  # (N, D)
+    >>> model(x).shape, model.gate_logits(x).shape  # y, (N,), and (N, K)
+    (torch.Size([5]), torch.Size([5, 3]))
     """
 
     def __init__(
@@ -124,7 +132,7 @@ class MixtureOfExperts(PyroModule):
         return self._parameters_at(self.experts(self._seen(x)), x)
 
     def weight(self, x: Tensor) -> Tensor | float:
-        """Return how often each datum counts, (N,), or 1."""
+        """Return how often each datum counts, (N,), or 1, at x, (N, D)."""
         return _first(x)[:, self.extras["weight"]] if "weight" in self.extras else 1.0
 
     def forward(self, x: Tensor, y: Tensor | None = None, size: int | None = None) -> Tensor:
@@ -187,7 +195,8 @@ class MixtureOfExperts(PyroModule):
     def features(self, x: Tensor, y: Tensor, size: int | None = None) -> Tensor:
         """Return each datum as the input of a network, (N, F): predictors, offset, response.
 
-        Of a group, it is the mean over the rows that are there.
+        At x, (N, D), and y, (N,); of a group of rows, (N, M, D) and (N, M), it is the mean over the
+        rows that are there.
         """
         rows, responses = (x, y) if x.dim() == 2 else (x.flatten(0, 1), y.flatten(0, 1))
         extras = self._extras(rows)

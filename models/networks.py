@@ -31,6 +31,7 @@ ACTIVATIONS = {
     "silu": nn.functional.silu,
     "gelu": nn.functional.gelu,
 }
+"""What is applied between layers, by name."""
 
 NARROW = 16
 """A product with fewer columns is four times faster on its side, the rows as columns."""
@@ -48,6 +49,12 @@ class Networks(PyroModule):
         shared_intercept: whether the intercept is the same in all.
         dropout: the probability with which a hidden unit is left out in training; see
             `pyromoe.models.dropout`.
+
+    >>> import torch
+    >>> from pyromoe.models import Networks
+    >>> bank = Networks(4, [3, 16, 1])  # K, and the widths of the layers
+    >>> bank(torch.zeros(10, 3)).shape  # (K, N, P)
+    torch.Size([4, 10, 1])
     """
 
     def __init__(
@@ -122,7 +129,7 @@ class Networks(PyroModule):
         return value.reshape(value.shape[-3:])
 
     def forward(self, x: Tensor, layers: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
-        """Return the outputs, (K, N, P), at x, (N, D)."""
+        """Return the outputs, (K, N, P), at x, (N, D); layers are (K, in, out) and (K, 1, out)."""
         layers = self.layers() if layers is None else layers
         h = x.expand(len(layers[0][0]), *x.shape)
         for i, (weight, bias) in enumerate(layers):
@@ -137,9 +144,9 @@ class Networks(PyroModule):
         """Return the outputs of chosen networks alone, (..., N, P), at x, (N, D).
 
         Args:
-            x: inputs.
+            x: inputs, (N, D).
             z: a network for every datum, (..., N).
-            layers: from `layers()`.
+            layers: from `layers()`, (K, in, out) and (K, 1, out).
         """
         dispatch = Dispatch(z.flatten(), len(layers[0][0]))
         h = x[dispatch.order % len(x)]

@@ -1,6 +1,6 @@
 """What a user may write in a specification, with every default.
 
-Reading a file into a `Spec`, with positions for the messages, is `pyromoe.models.spec_file`.
+`pyromoe.models.read_spec` reads a file into one, with positions for the messages.
 """
 
 from __future__ import annotations
@@ -85,7 +85,14 @@ def _long_form(value: object) -> object:
 
 
 class Spec(ModelSpec):
-    """A mixture of experts, its data, and how to fit it."""
+    """A mixture of experts, its data, and how to fit it.
+
+    >>> from pyromoe.models import Spec
+    >>> tree = {"data": {"dataset": "engel"}, "likelihood": {"family": "normal"}}
+    >>> spec = Spec.model_validate(tree)
+    >>> spec.experts.number, spec.treatment.name
+    (4, 'enumerate')
+    """
 
     priors: Annotated[
         Priors, Field(description="Priors on the weights of standardised predictors.")

@@ -31,7 +31,15 @@ EXAMPLE = "write e.g. data: {file: train.csv, response: y}"
 
 @dataclass(frozen=True, slots=True)
 class SpecFile:
-    """A specification, and where its settings stand in the file that it was read from."""
+    r"""A specification, and where its settings stand in the file that it was read from.
+
+    >>> from pyromoe.models import parse_spec
+    >>> file = parse_spec("data: {dataset: engel}\nlikelihood: {family: normal}", "fit.yaml")
+    >>> print(file.error("likelihood.family", "fits no count"))
+    fit.yaml:2:14: likelihood.family: fits no count
+    >>> file.changed(experts={"number": 2}).spec.experts.number
+    2
+    """
 
     spec: Spec
     source: str = "spec"
@@ -65,7 +73,21 @@ class SpecFile:
 
 
 def read_spec(path: Path | str, overrides: Sequence[str] = ()) -> SpecFile:
-    """Read a specification from a file; see `parse_spec`."""
+    """Read a specification from a file; see `parse_spec`.
+
+    Raises:
+        InputError: for a file that cannot be read, and for a mistake in it.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from pyromoe.models import read_spec
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "engel.yaml")
+    ...     _ = path.write_text("{data: {dataset: engel}, likelihood: {family: normal}}")
+    ...     print(read_spec(path).spec.data.dataset)
+    ...
+    engel
+    """
     try:
         with open(path, "rb") as file:
             text = file.read(MAX_BYTES + 1)
@@ -81,6 +103,14 @@ def parse_spec(text: bytes | str, source: str, overrides: Sequence[str] = ()) ->
         text: YAML 1.2, without tags, anchors and aliases.
         source: Name of the file, for messages and to find the data beside it.
         overrides: Settings of the form `fit.epochs=5`, which replace those of the text.
+
+    Raises:
+        InputError: for a mistake in the text, with its line and column.
+
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}}"
+    >>> parse_spec(text, "engel.yaml", ["experts.number=3"]).spec.experts.number
+    3
     """
     tree, marks = parse_yaml(text, source)
     if tree is None:

@@ -107,7 +107,19 @@ def log_density_of_weights(trace: Trace, site: str = "z") -> Tensor | float:
 def latent_logits(
     program: Program, *args: Any, site: str = "z", weights: Weights | None = None, **kwargs: Any
 ) -> Tensor:
-    """Return a model's log p(z = k | x), (N, K); what comes after z is not run."""
+    """Return a model's log p(z = k | x), (N, K); what comes after z is not run.
+
+    Raises:
+        ValueError: for a program without the site.
+
+    >>> import torch
+    >>> from pyromoe.models import MixtureOfExperts, latent_logits
+    >>> from pyromoe.models.gates import Equal
+    >>> from pyromoe.models.likelihoods import Normal
+    >>> model = MixtureOfExperts(2, Normal(4), num_experts=4, gate=Equal)
+    >>> latent_logits(model, torch.zeros(1, 2)).exp()  # (N, K)
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
+    """
 
     def at_latent(message: Message[..., Any]) -> bool:
         return message["name"] == site

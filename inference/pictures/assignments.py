@@ -46,6 +46,13 @@ def plot_assignments(
         axes: where to draw.
         responsibilities: r, (N, K).
         colours: of the experts; see `palette`.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import new_figure, plot_assignments
+    >>> r = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])  # (N, K)
+    >>> axes = plot_assignments(new_figure().subplots(), r)
+    >>> [text.get_text() for text in axes.get_yticklabels()]
+    ['expert 0, 53%', 'expert 1, 47%']
     """
     r = np.asarray(responsibilities, np.float64)
     n, number = r.shape
@@ -76,6 +83,12 @@ def plot_entropy(axes: Axes, responsibilities: FloatArray) -> Axes:
     Args:
         axes: where to draw.
         responsibilities: r, (N, K).
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import new_figure, plot_entropy
+    >>> r = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])  # (N, K)
+    >>> plot_entropy(new_figure().subplots(), r).get_title()
+    '2.00 of 2 experts in use; mean entropy 0.506 nats'
     """
     r = np.asarray(responsibilities, np.float64)
     number, each = r.shape[1], entr(r).sum(1)
@@ -113,6 +126,14 @@ def plot_partition(
 
     Raises:
         ValueError: for fewer than two columns that differ between rows.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import new_figure, plot_partition
+    >>> rng = np.random.default_rng(0)
+    >>> x, r = rng.normal(size=(50, 3)), rng.dirichlet([1, 1], 50)  # (N, D) and (N, K)
+    >>> axes = plot_partition(new_figure().subplots(), x, r)
+    >>> axes.get_xlabel()[:21]
+    'principal component 1'
     """
     from sklearn.decomposition import PCA
 

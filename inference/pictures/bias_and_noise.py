@@ -35,6 +35,12 @@ def plot_gradients(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
     Args:
         axes: where to draw.
         rows: of the lab, for one place and one part of the parameters.
+
+    >>> from pyromoe.inference.pictures import new_figure, plot_gradients
+    >>> row = {"treatment": "reinforce", "objective": "elbo", "evaluations": 1, "relative_std": 2.0}
+    >>> row |= {"estimator_bias": 0.05, "estimator_bias_low": 0.0, "estimator_bias_high": 0.1}
+    >>> plot_gradients(new_figure().subplots(), [row]).get_ylabel()
+    "relative bias for the treatment's own objective"
     """
     order = [r for r in rows if r["estimator_bias"] is not None]
     marks = []
@@ -61,7 +67,15 @@ def plot_gradients(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
 
 
 def gradients_figure(rows: Sequence[dict[str, Any]], part: str) -> Figure:
-    """Return the picture of a part of the parameters, where a fit starts and where it ends."""
+    """Return the picture of a part of the parameters, where a fit starts and where it ends.
+
+    >>> from pyromoe.inference.pictures import gradients_figure
+    >>> row = {"treatment": "reinforce", "objective": "elbo", "evaluations": 1, "relative_std": 2.0}
+    >>> row |= {"estimator_bias": 0.05, "estimator_bias_low": 0.0, "estimator_bias_high": 0.1}
+    >>> rows = [row | {"at": at, "parameters": "gate"} for at in ("initial", "fitted")]
+    >>> len(gradients_figure(rows, "gate").axes)  # two places, and the key
+    3
+    """
     figure = new_figure(height=8.4)
     grid_of = figure.add_gridspec(2, 2, width_ratios=[4, 2.3])
     upper, lower = (figure.add_subplot(grid_of[i, 0]) for i in range(2))

@@ -31,6 +31,13 @@ def plot_reliability(axes: Axes, probabilities: FloatArray, codes: NDArray[np.in
         axes: where to draw.
         probabilities: p(y = c | x), (N, C).
         codes: the class of each row, (N,), -1 where it is missing.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import new_figure, plot_reliability
+    >>> p = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])  # (N, C)
+    >>> axes = plot_reliability(new_figure().subplots(), p, np.array([0, 1, 1]))
+    >>> axes.get_xlabel()
+    'predicted probability of the second class'
     """
     known = codes >= 0
     p, codes = probabilities[known], codes[known]
@@ -66,6 +73,12 @@ def plot_pit(axes: Axes, u: FloatArray) -> Axes:
     Args:
         axes: where to draw.
         u: of each row, (N,); see `transforms_of`.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import new_figure, plot_pit
+    >>> u = np.linspace(0.01, 0.99, 100)  # (N,)
+    >>> plot_pit(new_figure().subplots(), u).get_title()
+    'grey: 95% of the bars, if calibrated'
     """
     n = len(u)
     bins = int(np.clip(n // 20, 5, 20))

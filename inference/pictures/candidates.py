@@ -36,6 +36,12 @@ def plot_held_out(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
     Args:
         axes: where to draw.
         rows: see `Selection`.
+
+    >>> from pyromoe.inference.pictures import new_figure, plot_held_out
+    >>> row = {"candidate": "1", "experts": 1, "recommended": True}
+    >>> row |= {"behind": 0.0, "behind_standard_error": 0.0, "aic": 9.0, "bic": 10.0, "icl": 10.0}
+    >>> plot_held_out(new_figure().subplots(), [row]).get_title()
+    'filled: recommended; bars: one standard error'
     """
     known = [row for row in rows if "behind" in row]
     for place, row in enumerate(known):
@@ -79,6 +85,13 @@ def plot_criteria(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
     Args:
         axes: where to draw.
         rows: see `Selection`.
+
+    >>> from pyromoe.inference.pictures import new_figure, plot_criteria
+    >>> row = {"candidate": "1", "experts": 1, "recommended": True}
+    >>> row |= {"behind": 0.0, "behind_standard_error": 0.0, "aic": 9.0, "bic": 10.0, "icl": 10.0}
+    >>> axes = plot_criteria(new_figure().subplots(), [row])
+    >>> [text.get_text() for text in axes.get_legend().get_texts()]
+    ['AIC', 'BIC', 'ICL']
     """
     known = [row for row in rows if "aic" in row and _mixture(row)]
     handles: list[Line2D] = []
@@ -92,7 +105,14 @@ def plot_criteria(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
 
 
 def selection_figure(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Return the picture of a selection: held-out differences, and criteria."""
+    """Return the picture of a selection: held-out differences, and criteria.
+
+    >>> from pyromoe.inference.pictures import selection_figure
+    >>> row = {"candidate": "1", "experts": 1, "recommended": True}
+    >>> row |= {"behind": 0.0, "behind_standard_error": 0.0, "aic": 9.0, "bic": 10.0, "icl": 10.0}
+    >>> len(selection_figure([row]).axes)
+    2
+    """
     figure = new_figure(height=5.6)
     upper, lower = figure.subplots(2, 1)
     if any("behind" in row and _mixture(row) for row in rows):

@@ -48,6 +48,7 @@ def palette(number: int, shares: NDArray[np.float64] | None = None) -> list[str]
         shares: of each expert, (K,): the larger ones get the most distant colours, where there
             are more than eight; the first ones where it is None.
 
+    >>> from pyromoe.inference.pictures import palette
     >>> palette(2)
     ['#0072B2', '#E69F00']
     """
@@ -102,6 +103,12 @@ def expert_legend(
         colours: of the experts.
         shares: by which they lead, (K,).
         written: whether shares are named too: they are those of the rows.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import expert_legend, new_figure, palette
+    >>> legend = expert_legend(new_figure().subplots(), palette(2), np.array([0.75, 0.25]))
+    >>> [text.get_text() for text in legend.get_texts()]
+    ['expert 0, 75%', 'expert 1, 25%']
     """
     named = leading(shares)
     handles = [Patch(color=colours[k]) for k in named]

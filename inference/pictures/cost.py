@@ -36,6 +36,15 @@ def plot_comparison(axes: Axes, rows: Sequence[dict[str, Any]], cost: Cost = "se
         axes: where to draw.
         rows: of `comparison.json`; those that broke down are left out.
         cost: what is on the horizontal axis.
+
+    >>> from pyromoe.inference.pictures import new_figure, plot_comparison
+    >>> made = {"objective": "marginal", "evaluations": 2, "steps": 10, "seconds": 1.0}
+    >>> rows = [
+    ...     made | {"treatment": "enumerate", "seed": seed, "test_log_likelihood": -seed / 10}
+    ...     for seed in range(3)
+    ... ]
+    >>> plot_comparison(new_figure().subplots(), rows, "evaluations").get_ylabel()
+    'log p(y | x) of test rows, nats a datum'
     """
     measure, named = measured_on(rows)
     groups = treatments_of(rows)
@@ -75,6 +84,15 @@ def comparison_figure(rows: Sequence[dict[str, Any]], cost: Cost = "seconds") ->
     Args:
         rows: of `comparison.json`.
         cost: what is on the horizontal axis.
+
+    >>> from pyromoe.inference.pictures import comparison_figure
+    >>> made = {"objective": "marginal", "evaluations": 2, "steps": 10, "seconds": 1.0}
+    >>> rows = [
+    ...     made | {"treatment": "enumerate", "seed": seed, "test_log_likelihood": -seed / 10}
+    ...     for seed in range(3)
+    ... ]
+    >>> len(comparison_figure(rows).axes)  # the picture, and its key
+    2
     """
     groups = treatments_of(rows)
     figure = new_figure(height=max(4.0, 1.0 + 0.17 * len(groups)))

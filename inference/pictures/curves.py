@@ -49,11 +49,18 @@ class Curves:
         means: E(y | z = k, x), (K, G), on the original scale of the response.
         gate: p(z = k | x), (K, G).
         low: the lower end of each expert's predictive interval, (K, G); None for classes.
-        high: its upper end.
+        high: its upper end, (K, G).
         mean_low: the lower end of the means over draws of the weights, (K, G); None where they
             are a point.
-        mean_high: the upper end.
+        mean_high: the upper end, (K, G).
         level: the probability of the intervals.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import Curves
+    >>> x, means = np.array([0.0, 1.0]), np.array([[0.0, 1.0], [1.0, 0.0]])  # (G,) and (K, G)
+    >>> curves = Curves("x", "y", x, means, gate=np.full((2, 2), 0.5))
+    >>> (curves.means * curves.gate).sum(0)  # E(y | x), (G,)
+    array([0.5, 0.5])
     """
 
     predictor: str
@@ -89,6 +96,14 @@ def plot_curves(
         y: the response of each row, (N,); where curves are of a class, 1 for that class, else 0.
         responsibilities: r, (N, K).
         colours: of the experts; see `palette`.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import Curves, new_figure, plot_curves
+    >>> x, means = np.array([0.0, 1.0]), np.array([[0.0, 1.0], [1.0, 0.0]])  # (G,) and (K, G)
+    >>> curves = Curves("x", "y", x, means, gate=np.full((2, 2), 0.5))
+    >>> axes = plot_curves(new_figure().subplots(), curves)
+    >>> axes.get_xlabel(), axes.get_ylabel()
+    ('x', 'y')
     """
     shares = curves.gate.mean(1) if responsibilities is None else responsibilities.mean(0)
     own = colours or palette(len(shares), shares)
@@ -123,6 +138,13 @@ def plot_gate(
         values: of it, (G,): numbers, or names of levels.
         gate: p(z = k | x), (K, G).
         colours: of the experts; see `palette`.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import new_figure, plot_gate
+    >>> values, gate = np.array([0.0, 1.0]), np.array([[0.2, 0.7], [0.8, 0.3]])  # (G,) and (K, G)
+    >>> axes = plot_gate(new_figure().subplots(), "income", values, gate)
+    >>> axes.get_xlabel()
+    'income'
     """
     places, shares = _places(values), gate.mean(1)
     own = colours or palette(len(gate), shares)
@@ -157,6 +179,14 @@ def plot_gate_map(
         values: of each, (G,) and (H,), evenly spaced.
         gate: p(z = k | x), (K, H, G).
         colours: of the experts; see `palette`.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import new_figure, plot_gate_map
+    >>> along = np.linspace(0, 1, 4)
+    >>> gate = np.stack([np.full((4, 4), 0.3), np.full((4, 4), 0.7)])  # (K, H, G)
+    >>> axes = plot_gate_map(new_figure().subplots(), ("a", "b"), (along, along), gate)
+    >>> axes.get_xlabel(), axes.get_ylabel()
+    ('a', 'b')
     """
     shares = gate.mean((1, 2))
     own = colours or palette(len(gate), shares)

@@ -43,7 +43,9 @@ def new_figure(height: float = 3.6) -> Figure:
     Args:
         height: in inches.
 
-    >>> axes = new_figure(height=3).subplots()
+    >>> from pyromoe.inference.pictures import new_figure
+    >>> new_figure(height=3).get_size_inches().tolist()
+    [6.25, 3.0]
     """
     return Figure(figsize=(WIDTH, height), dpi=96, layout="constrained")
 
@@ -79,7 +81,14 @@ def name_columns(axes: Axes, places: ArrayLike, names: Sequence[str]) -> None:
 def add_legend(
     axes: Axes, handles: Sequence[Artist], names: Sequence[str], columns: int = 4
 ) -> Legend:
-    """Draw a legend above the axes."""
+    """Draw a legend above the axes.
+
+    >>> from pyromoe.inference.pictures import add_legend, new_figure
+    >>> axes = new_figure().subplots()
+    >>> legend = add_legend(axes, axes.plot([0, 1]), ["a line"])
+    >>> legend.get_texts()[0].get_text()
+    'a line'
+    """
     # A label that begins with an underscore is left out, a text that is set afterwards is not.
     legend = axes.legend(
         handles,
@@ -138,6 +147,10 @@ def to_svg(figure: Figure, title: str = "") -> bytes:
     Args:
         figure: the figure.
         title: what it shows, for those who cannot see it.
+
+    >>> from pyromoe.inference.pictures import new_figure, to_svg
+    >>> b"<title>An empty picture</title>" in to_svg(new_figure(), "An empty picture")
+    True
     """
     buffer = BytesIO()
     metadata = NO_METADATA | ({"Title": title} if title else {})
@@ -152,6 +165,10 @@ def to_png(figure: Figure, width: int = 600) -> bytes:
     Args:
         figure: the figure.
         width: in pixels.
+
+    >>> from pyromoe.inference.pictures import new_figure, to_png
+    >>> to_png(new_figure())[1:4]
+    b'PNG'
     """
     buffer = BytesIO()
     with _settings():

@@ -60,6 +60,17 @@ def curves_of(
 
     Raises:
         InputError: for a predictor or a class that is not there.
+
+    >>> from pyromoe.inference import fit, to_datatree
+    >>> from pyromoe.inference.pictures import curves_of, rows_of
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> found = fit(spec)
+    >>> rows = rows_of(found, to_datatree(found))
+    >>> curves = curves_of(found, "income", rows.x, points=20)
+    >>> curves.response, curves.means.shape  # (K, G)
+    ('foodexp', (2, 20))
     """
     values, varied = _along(fit, predictor, x, points)
     target, draws = fit.encoding.targets[response], _draws(fit)
@@ -96,6 +107,18 @@ def gate_map_of(
 
     Raises:
         InputError: for a predictor that is not there, or is not a number.
+
+    >>> import torch
+    >>> from pyromoe.inference import fit
+    >>> from pyromoe.inference.pictures import gate_map_of
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: iris}, likelihood: {family: categorical}, experts: {number: 2}}"
+    >>> found = fit(parse_spec(text, "iris.yaml", ["fit.epochs=2", "fit.restarts=1"]))
+    >>> two = ("sepal_length", "petal_length")
+    >>> x = torch.randn(20, 4, dtype=torch.float32)  # encoded rows, (N, D)
+    >>> values, gate = gate_map_of(found, two, x, points=5)
+    >>> gate.shape  # (K, G, G)
+    (2, 5, 5)
     """
     along, varied = zip(*(_along(fit, name, x, points) for name in predictors), strict=True)
     for name, values in zip(predictors, along, strict=True):

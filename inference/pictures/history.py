@@ -42,6 +42,12 @@ def plot_history(axes: Axes, rows: Sequence[dict[str, Any]], measure: str) -> Ax
         axes: where to draw.
         rows: of `history.csv`: a row for each epoch of each restart.
         measure: a column of it.
+
+    >>> from pyromoe.inference.pictures import new_figure, plot_history
+    >>> rows = [{"restart": 0, "step": s, "log_likelihood": -1 / s, "loss": 1 / s} for s in (1, 2)]
+    >>> axes = plot_history(new_figure().subplots(), rows, "loss")
+    >>> axes.get_xlabel()
+    'step'
     """
     best, every, late = _best(rows), list[float](), list[float]()
     for restart in sorted({row["restart"] for row in rows}, key=lambda r: (r == best, r)):
@@ -70,6 +76,11 @@ def history_figure(rows: Sequence[dict[str, Any]]) -> Figure:
 
     Args:
         rows: of `history.csv`.
+
+    >>> from pyromoe.inference.pictures import history_figure
+    >>> rows = [{"restart": 0, "step": s, "log_likelihood": -1 / s, "loss": 1 / s} for s in (1, 2)]
+    >>> len(history_figure(rows).axes)  # loss and log p(y | x)
+    2
     """
     measures = [m for m in MEASURES if any(row.get(m) is not None for row in rows)]
     options = {name for row in rows for name in row} - OTHERS

@@ -31,6 +31,8 @@ def coassignment(responsibilities: Sequence[FloatArray]) -> FloatArray:
     Args:
         responsibilities: r of each fit, (N, K), whose K may differ.
 
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import coassignment
     >>> coassignment([np.array([[1.0, 0.0], [0.5, 0.5]])])
     array([[1. , 0.5],
            [0.5, 1. ]])
@@ -44,8 +46,9 @@ def coassignment(responsibilities: Sequence[FloatArray]) -> FloatArray:
 
 
 def sampled(number: int, most: int = SAMPLE) -> NDArray[np.int64]:
-    """Return evenly spaced rows, at most so many of N.
+    """Return evenly spaced rows of N, (S,), where S is at most so many.
 
+    >>> from pyromoe.inference.pictures import sampled
     >>> sampled(9, 3)
     array([0, 4, 8])
     """
@@ -53,7 +56,14 @@ def sampled(number: int, most: int = SAMPLE) -> NDArray[np.int64]:
 
 
 def cluster_order(together: FloatArray) -> NDArray[np.int64]:
-    """Return rows in the order of an average-linkage tree of what they share, (N, N)."""
+    """Return rows, (N,), in the order of an average-linkage tree of what they share, (N, N).
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import cluster_order
+    >>> together = np.array([[1.0, 0.2, 0.9], [0.2, 1.0, 0.1], [0.9, 0.1, 1.0]])
+    >>> cluster_order(together)
+    array([1, 0, 2])
+    """
     from scipy.cluster.hierarchy import leaves_list, linkage  # type: ignore[import-untyped]
     from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
 
@@ -71,6 +81,12 @@ def plot_coassignment(axes: Axes, together: FloatArray, of: int | None = None) -
         axes: where to draw.
         together: see `coassignment`, (N, N).
         of: how many rows there are, where those shown are a sample of them.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import new_figure, plot_coassignment
+    >>> together = np.array([[1.0, 0.2, 0.9], [0.2, 1.0, 0.1], [0.9, 0.1, 1.0]])  # (N, N)
+    >>> plot_coassignment(new_figure().subplots(), together, of=100).get_ylabel()
+    '3 of 100 rows'
     """
     order = cluster_order(together)
     image = axes.imshow(together[order][:, order], MAP, vmin=0, vmax=1, interpolation="none")
@@ -86,6 +102,12 @@ def agreement(assignments: Sequence[NDArray[np.int64]]) -> FloatArray:
 
     Args:
         assignments: the expert of each row in each fit, (N,); their numbers do not matter.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import agreement
+    >>> agreement([np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0])])
+    array([[1., 1.],
+           [1., 1.]])
     """
     from sklearn.metrics import adjusted_rand_score
 
@@ -104,6 +126,12 @@ def plot_agreement(axes: Axes, index: FloatArray, names: Sequence[str]) -> Axes:
         axes: where to draw.
         index: see `agreement`, (F, F).
         names: of the fits.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference.pictures import new_figure, plot_agreement
+    >>> axes = plot_agreement(new_figure().subplots(), np.eye(2), ["first", "second"])
+    >>> [text.get_text() for text in axes.texts]
+    ['1.00', '0.00', '0.00', '1.00']
     """
     number = len(names)
     image = axes.imshow(index, MAP, vmin=0, vmax=1, aspect="auto", interpolation="none")

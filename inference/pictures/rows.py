@@ -29,6 +29,16 @@ class Shown:
         x: encoded, extras included, (N, D).
         y: on their original scale, classes as codes, (N, R); NaN where one is missing.
         responsibilities: r, (N, K), their mean over draws and chains.
+
+    >>> from pyromoe.inference import fit, to_datatree
+    >>> from pyromoe.inference.pictures import rows_of
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> found = fit(spec)
+    >>> rows = rows_of(found, to_datatree(found))
+    >>> rows.y.shape == (len(rows.x), 1)  # (N, R)
+    True
     """
 
     x: Tensor
@@ -42,6 +52,16 @@ def rows_of(fit: Fit, tree: xr.DataTree) -> Shown:
     Args:
         fit: the fit; it may have been read from its directory.
         tree: its `posterior.nc`, or from `to_datatree`.
+
+    >>> from pyromoe.inference import fit, to_datatree
+    >>> from pyromoe.inference.pictures import rows_of
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> found = fit(spec)
+    >>> rows = rows_of(found, to_datatree(found))
+    >>> rows.x.shape[1], rows.responsibilities.shape[1]  # D and K
+    (1, 2)
     """
     known = tree["constant_data"]
     there = known["row"].to_numpy() != NOTHING  # (N,) or (G, M)
@@ -61,6 +81,16 @@ def values_of(fit: Fit, predictor: str, x: Tensor) -> NDArray[np.float64] | NDAr
     """Return a predictor of encoded rows, (N, D), on its original scale: numbers or levels, (N,).
 
     A missing number is NaN, a missing level "missing".
+
+    >>> from pyromoe.inference import fit, to_datatree
+    >>> from pyromoe.inference.pictures import rows_of, values_of
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> found = fit(spec)
+    >>> rows = rows_of(found, to_datatree(found))
+    >>> values_of(found, "income", rows.x).shape == (len(rows.x),)
+    True
     """
     part, columns = columns_of(fit, predictor)
     own = x[:, columns].double().numpy()
@@ -74,7 +104,18 @@ def values_of(fit: Fit, predictor: str, x: Tensor) -> NDArray[np.float64] | NDAr
 
 
 def probabilities_of(fit: Fit, x: Tensor, response: int = 0) -> NDArray[np.float64]:
-    """Return p(y = c | x) of encoded rows, (N, C), for a response that has classes."""
+    """Return p(y = c | x), (N, C), of encoded rows, (N, D), for a response that has classes.
+
+    >>> import torch
+    >>> from pyromoe.inference import fit
+    >>> from pyromoe.inference.pictures import probabilities_of
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: iris}, likelihood: {family: categorical}}"
+    >>> found = fit(parse_spec(text, "iris.yaml", ["fit.epochs=2", "fit.restarts=1"]))
+    >>> x = torch.zeros(3, 4, dtype=torch.float32)  # encoded rows, (N, D)
+    >>> probabilities_of(found, x).sum(1).round(4)  # over the C classes
+    array([1., 1., 1.])
+    """
     draws = fit.weight_draws()
     parts = portions(fit, as_data(fit, x), len(draws))
     each = [moments_of(fit, components(fit, part, draws))[response].mean for part in parts]
@@ -95,6 +136,18 @@ def transforms_of(
         y: their response on its original scale, a number, (N,).
         rng: of what is drawn.
         response: which of them.
+
+    >>> import numpy as np
+    >>> from pyromoe.inference import fit, to_datatree
+    >>> from pyromoe.inference.pictures import rows_of, transforms_of
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> found = fit(spec)
+    >>> rows = rows_of(found, to_datatree(found))
+    >>> u = transforms_of(found, rows.x, rows.y[:, 0], np.random.default_rng(0))
+    >>> bool((u >= 0).all() and (u <= 1).all())
+    True
     """
     target, there = fit.encoding.targets[response], np.isfinite(y)
     at = torch.from_numpy((y[there] - target.mean) / target.sd)

@@ -23,6 +23,13 @@ def plot_modes(axes: Axes, modes: Sequence[dict[str, Any]]) -> Axes:
     Args:
         axes: where to draw.
         modes: of `metrics.json`: `log_likelihood`, `hits`, and `spikes` of degenerate ones.
+
+    >>> from pyromoe.inference.pictures import new_figure, plot_modes
+    >>> regular = {"log_likelihood": -10.0, "hits": 3}
+    >>> spike = {"log_likelihood": -5.0, "hits": 1, "spikes": [0]}
+    >>> axes = plot_modes(new_figure().subplots(), [regular, spike])
+    >>> [text.get_text() for text in axes.get_legend().get_texts()]
+    ['regular', 'degenerate']
     """
     handles, names = [], []
     for degenerate, colour, marker in ((False, REGULAR, "o"), (True, DEGENERATE, "X")):

@@ -43,7 +43,12 @@ from pyromoe.inference.treatments import (
     unordered_set,
     vimco,
 )
-from pyromoe.inference.treatments.treatment import Treatment as Treatment
+from pyromoe.inference.treatments.treatment import Treatment
+
+__all__ = [
+    "TREATMENTS",
+    "Treatment",
+]
 
 TREATMENTS: dict[str, Treatment[Any]] = {
     t.name: t
@@ -93,3 +98,4 @@ TREATMENTS: dict[str, Treatment[Any]] = {
         linear_straight_through.TREATMENT,
     )
 }
+"""Every treatment by its name; `docs/catalogue.md` sets them out."""

@@ -46,6 +46,13 @@ class Treatment(Generic[C]):
         needs_own_guide: whether q is trained for another objective than the model, so that the
             gate, which is part of the model, cannot be q.
         init: the first state, from the same arguments.
+
+    >>> from pyromoe.inference import TREATMENTS
+    >>> treatment = TREATMENTS["leave_one_out"]
+    >>> treatment.summary, treatment.objectives, treatment.unbiased
+    ('Score function with a leave-one-out baseline', ('jensen', 'elbo'), True)
+    >>> treatment.evaluations(treatment.config(num_samples=4), 8)  # of 8 experts
+    4
     """
 
     name: str

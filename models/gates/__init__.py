@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyromoe.models.gates.constant import Constant as Constant
-from pyromoe.models.gates.cosine import Cosine as Cosine
-from pyromoe.models.gates.equal import Equal as Equal
-from pyromoe.models.gates.gate import Gate as Gate
-from pyromoe.models.gates.hierarchical import Hierarchical as Hierarchical
-from pyromoe.models.gates.linear import Linear as Linear
-from pyromoe.models.gates.mlp import Mlp as Mlp
-from pyromoe.models.gates.stick_breaking import StickBreaking as StickBreaking
-from pyromoe.models.gates.top_k import TopK as TopK
+from pyromoe.models.gates.constant import Constant
+from pyromoe.models.gates.cosine import Cosine
+from pyromoe.models.gates.equal import Equal
+from pyromoe.models.gates.gate import Gate
+from pyromoe.models.gates.hierarchical import Hierarchical
+from pyromoe.models.gates.linear import Linear
+from pyromoe.models.gates.mlp import Mlp
+from pyromoe.models.gates.stick_breaking import StickBreaking
+from pyromoe.models.gates.top_k import TopK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+__all__ = [
+    "GATES",
+    "Constant",
+    "Cosine",
+    "Equal",
+    "Gate",
+    "Hierarchical",
+    "Linear",
+    "Mlp",
+    "StickBreaking",
+    "TopK",
+]
 
 GATES: dict[str, Callable[..., Gate]] = {
     "equal": Equal,
@@ -27,3 +40,4 @@ GATES: dict[str, Callable[..., Gate]] = {
     "top_k": TopK,
     "stick_breaking": StickBreaking,
 }
+"""Every gate by its name in a spec."""

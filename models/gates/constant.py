@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 
 class Constant(Linear):
-    """An intercept for each expert; predictors are ignored."""
+    """An intercept for each expert; predictors are ignored.
+
+    >>> import torch
+    >>> from pyromoe.models.gates import Constant
+    >>> gate = Constant(inputs=2, num_experts=3)
+    >>> gate(torch.zeros(5, 2)).softmax(-1).shape  # (N, K)
+    torch.Size([5, 3])
+    """
 
     def __init__(
         self, inputs: int, num_experts: int, generator: torch.Generator | None = None

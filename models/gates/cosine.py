@@ -34,6 +34,12 @@ class Cosine(Gate):
         num_experts: K.
         generator: where the first values are drawn from.
         dimensions: E, the width of the projection.
+
+    >>> import torch
+    >>> from pyromoe.models.gates import Cosine
+    >>> gate = Cosine(inputs=2, num_experts=3, dimensions=4)
+    >>> bool((gate(torch.randn(5, 2)).abs() <= 5.001).all())  # the scale at first
+    True
     """
 
     def __init__(

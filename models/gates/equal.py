@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 
 class Equal(Gate):
-    """The same probability for every expert."""
+    """The same probability for every expert.
+
+    >>> import torch
+    >>> from pyromoe.models.gates import Equal
+    >>> gate = Equal(inputs=2, num_experts=4)
+    >>> gate(torch.zeros(1, 2)).softmax(-1)  # (N, K)
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
+    """
 
     def __init__(
         self, inputs: int, num_experts: int, generator: torch.Generator | None = None

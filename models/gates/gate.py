@@ -21,6 +21,16 @@ class Gate(PyroModule):
 
     A gate is made by `GATES[name](inputs, num_experts, generator, ...)`: D, how many predictors it
     sees, K, and where its first values are drawn from.
+
+    >>> import torch
+    >>> from pyromoe.models.gates import Gate
+    >>> class Sign(Gate):
+    ...     def forward(self, x):
+    ...         return torch.cat([x, -x], -1)
+    ...
+    >>> Sign()(torch.tensor([[1.0], [0.0]])).softmax(-1)  # (N, K)
+    tensor([[0.8808, 0.1192],
+            [0.5000, 0.5000]])
     """
 
     redundant: int = 0

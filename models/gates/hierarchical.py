@@ -38,6 +38,12 @@ class Hierarchical(Gate):
 
     Raises:
         ValueError: for levels whose product is not K.
+
+    >>> import torch
+    >>> from pyromoe.models.gates import Hierarchical
+    >>> gate = Hierarchical(inputs=2, num_experts=6, levels=[2, 3])
+    >>> gate(torch.zeros(5, 2)).shape  # log p(z = k | x), (N, K)
+    torch.Size([5, 6])
     """
 
     def __init__(

@@ -24,6 +24,12 @@ class Linear(Mlp):
         inputs: D.
         num_experts: K.
         generator: where the first values are drawn from.
+
+    >>> import torch
+    >>> from pyromoe.models.gates import Linear
+    >>> gate = Linear(inputs=2, num_experts=3)
+    >>> [(name, tuple(values.shape)) for name, _, values in gate.coefficients()]
+    [('gate_slope', (3, 2)), ('gate_intercept', (3,))]
     """
 
     def __init__(

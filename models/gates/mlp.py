@@ -29,6 +29,12 @@ class Mlp(Networks, Gate):
         hidden: widths of the hidden layers.
         activation: see `pyromoe.models.networks.ACTIVATIONS`.
         dropout: see `pyromoe.models.dropout`.
+
+    >>> import torch
+    >>> from pyromoe.models.gates import Mlp
+    >>> gate = Mlp(inputs=2, num_experts=3, hidden=[8])
+    >>> gate(torch.zeros(5, 2)).shape  # (N, K)
+    torch.Size([5, 3])
     """
 
     def __init__(

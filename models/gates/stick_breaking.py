@@ -43,6 +43,12 @@ class StickBreaking(Gate):
         num_experts: K, the truncation.
         generator: where the first values are drawn from.
         concentration: c; the smaller, the fewer experts are expected.
+
+    >>> import torch
+    >>> from pyromoe.models.gates import StickBreaking
+    >>> gate = StickBreaking(inputs=0, num_experts=3)
+    >>> gate(torch.zeros(1, 0)).softmax(-1).detach()  # nearly alike at first, (N, K)
+    tensor([[0.3336, 0.3332, 0.3332]])
     """
 
     def __init__(

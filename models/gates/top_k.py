@@ -31,6 +31,12 @@ class TopK(Linear):
         active: a, how many experts keep probability in each row; all where it is more than K.
         balance: the weight of the load-balance loss, nats a row.
         z_loss: the weight of the squared log-sum, nats a row.
+
+    >>> import torch
+    >>> from pyromoe.models.gates import TopK
+    >>> gate = TopK(inputs=2, num_experts=4, active=2)
+    >>> (gate(torch.zeros(5, 2)).softmax(-1) > 0).sum(-1)  # experts left to each row, (N,)
+    tensor([2, 2, 2, 2, 2])
     """
 
     def __init__(

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 
 class Bernoulli(Likelihood):
-    """Experts for a response of 0 or 1."""
+    """Experts for a response of 0 or 1.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import Bernoulli
+    >>> family = Bernoulli()
+    >>> parameters = family.parameters_of(torch.tensor([[[0.0]], [[2.0]]]))
+    >>> family.mean(**parameters)  # p(y = 1 | z = k, x), (K, N)
+    tensor([[0.5000],
+            [0.8808]])
+    """
 
     family = "bernoulli"
 

@@ -29,7 +29,16 @@ FIRST_PRECISION = 10.0
 
 
 class Beta(Likelihood):
-    """Experts for proportions, a precision phi for each."""
+    """Experts for proportions, a precision phi for each.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import Beta
+    >>> family = Beta(num_experts=2)
+    >>> parameters = family.parameters_of(torch.tensor([[[0.0]], [[2.0]]]))
+    >>> family.mean(**parameters)  # (K, N)
+    tensor([[0.5000],
+            [0.8808]])
+    """
 
     family = "beta"
     anywhere = 0.5

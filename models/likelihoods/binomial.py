@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 
 class Binomial(Likelihood):
-    """Experts for successes among the trials of each row, which are extras."""
+    """Experts for successes among the trials of each row, which are extras.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import Binomial
+    >>> family, trials = Binomial(), {"trials": torch.tensor([5.0])}
+    >>> parameters = family.parameters_of(torch.tensor([[[0.0]], [[2.0]]]), extras=trials)
+    >>> family.mean(**parameters)  # (K, N)
+    tensor([[2.5000],
+            [4.4040]])
+    """
 
     family = "binomial"
     required = ("trials",)

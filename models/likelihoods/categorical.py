@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 
 class Categorical(Likelihood):
-    """Experts for one of `num_classes` classes, C."""
+    """Experts for one of `num_classes` classes, C.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import Categorical
+    >>> family = Categorical(num_classes=2)
+    >>> parameters = family.parameters_of(torch.tensor([[[0.0, 0.0]], [[0.0, 2.0]]]))
+    >>> family.mean(**parameters)[:, 0].detach()  # p(y = c | z = k, x) of the first row, (K, C)
+    tensor([[0.5000, 0.5000],
+            [0.1192, 0.8808]])
+    """
 
     family = "categorical"
     arguments = ("num_classes",)

@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
 
 class Gamma(Likelihood):
-    """Experts for positive numbers, a shape k for each."""
+    """Experts for positive numbers, a shape k for each.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import Gamma
+    >>> family = Gamma(num_experts=2)
+    >>> parameters = family.parameters_of(torch.tensor([[[0.0]], [[1.0]]]))
+    >>> family.distribution(**parameters).variance.detach()  # of shape 1: the mean squared, (K, N)
+    tensor([[1.0000],
+            [7.3891]])
+    """
 
     family = "gamma"
     anywhere = 1.0

@@ -30,6 +30,14 @@ class Joint(Likelihood):
 
     Args:
         likelihoods: one for each response.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import Bernoulli, Joint, Poisson
+    >>> family = Joint([Bernoulli(), Poisson()])
+    >>> law = family.distribution(**family.parameters_of(torch.zeros(2, 1, 2)))
+    >>> law.log_prob(torch.tensor([1.0, 0.0]))  # log 0.5 - 1, (K, N)
+    tensor([[-1.6931],
+            [-1.6931]])
     """
 
     family = "joint"

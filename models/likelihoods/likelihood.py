@@ -66,6 +66,15 @@ class Likelihood(PyroModule):
         has_density: whether y is a number with a density, which can grow without bound.
         outputs: P, how many outputs of an expert it needs.
         encoded: E, the width of `encode`.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import FAMILIES
+    >>> family = FAMILIES["normal"](num_experts=2)
+    >>> outputs = torch.tensor([[[0.0]], [[1.0]]])  # (K, N, P)
+    >>> law = family.distribution(**family.parameters_of(outputs))
+    >>> law.log_prob(torch.tensor(0.0)).detach()  # log p(y = 0 | z = k, x), nats, (K, N)
+    tensor([[-0.9190],
+            [-1.4189]])
     """
 
     family: ClassVar[str]
@@ -96,23 +105,26 @@ class Likelihood(PyroModule):
 
     @abstractmethod
     def distribution(self, **parameters: Tensor) -> TorchDistribution:
-        """Return the distribution with the given parameters."""
+        """Return the distribution of y with the given parameters, batch shape (..., N)."""
 
     def mean(self, **parameters: Tensor) -> Tensor:
-        """Return the mean of y; for classes their probabilities, with one more dimension."""
+        """Return the mean of y, (..., N); for classes their probabilities, (..., N, C)."""
         mean: Tensor = self.distribution(**parameters).mean
         return mean
 
     def means(self, **parameters: Tensor) -> list[Tensor]:
-        """Return the mean of each response."""
+        """Return the mean of each response, (..., N), from parameters of (..., N, ...)."""
         return [self.mean(**parameters)]
 
     def marginals(self, **parameters: Tensor) -> list[TorchDistribution]:
-        """Return the law of each response by itself; it has `cdf`, and `variance` of numbers."""
+        """Return the law of each response by itself, batch shape (..., N).
+
+        It has `cdf`, and `variance` where y is a number.
+        """
         return [self.distribution(**parameters)]
 
     def filled(self, y: Tensor) -> Tensor:
-        """Return y with a value in the support in the place of what is missing."""
+        """Return y, (N, ...), a value in the support in the place of what is missing, (N, ...)."""
         return torch.where(is_observed(y), y, self.anywhere).to(y.dtype)
 
     def encode(self, y: Tensor, extras: Mapping[str, Tensor] = NONE) -> Tensor:

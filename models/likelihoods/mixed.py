@@ -31,6 +31,13 @@ class Noise(Likelihood):
         low: the smallest of each response, one or R.
         high: the largest; as many.
         vector: whether a response is a row of R.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import Noise
+    >>> family = Noise(low=[0.0], high=[10.0])
+    >>> law = family.distribution(**family.parameters_of(torch.zeros(1, 1, 0)))
+    >>> law.log_prob(torch.tensor(50.0)).exp()  # (K, N)
+    tensor([[0.1000]])
     """
 
     family = "noise"
@@ -73,6 +80,14 @@ class Mixed(Likelihood):
     Args:
         families: the likelihoods, each with as many experts as use it.
         of_expert: which of them each of the K experts uses.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import Mixed, Noise, Normal
+    >>> family = Mixed([Normal(1), Noise([0.0], [10.0])], of_expert=[0, 1])
+    >>> law = family.distribution(**family.parameters_of(torch.zeros(2, 1, 1)))
+    >>> law.log_prob(torch.tensor([5.0])).detach().exp()  # (K, N)
+    tensor([[1.4903e-06],
+            [1.0000e-01]])
     """
 
     family = "mixed"

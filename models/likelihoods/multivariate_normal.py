@@ -44,6 +44,14 @@ class MultivariateNormal(Likelihood):
         num_responses: R.
         covariance: "full" or "diagonal" for each expert, or one for all.
         incomplete: whether responses may be missing, NaN.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import MultivariateNormal
+    >>> family = MultivariateNormal(num_experts=1, num_responses=2)
+    >>> parameters = family.parameters_of(torch.zeros(1, 1, 2))
+    >>> law = family.distribution(**parameters)
+    >>> law.log_prob(torch.zeros(1, 2)).detach()  # -log(2 pi) nats, (K, N)
+    tensor([[-1.8381]])
     """
 
     family = "multivariate_normal"

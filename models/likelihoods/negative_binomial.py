@@ -34,7 +34,16 @@ NEARLY_NONE = -25.0
 
 
 class NegativeBinomial(Likelihood):
-    """Experts for overdispersed counts, a dispersion alpha for each."""
+    """Experts for overdispersed counts, a dispersion alpha for each.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import NegativeBinomial
+    >>> family = NegativeBinomial(num_experts=2)
+    >>> parameters = family.parameters_of(torch.tensor([[[0.0]], [[2.0]]]))
+    >>> family.distribution(**parameters).variance.detach()  # mu + alpha mu^2, (K, N)
+    tensor([[ 2.0000],
+            [61.9872]])
+    """
 
     family = "negative_binomial"
     arguments = ("num_experts",)

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 
 class Normal(LocationScale):
-    """Normal experts."""
+    """Normal experts.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import Normal
+    >>> family = Normal(num_experts=2, scale="shared")
+    >>> parameters = family.parameters_of(torch.tensor([[[0.0]], [[2.0]]]))
+    >>> family.distribution(**parameters).mean  # of y on its encoded scale, (K, N)
+    tensor([[0.],
+            [2.]])
+    """
 
     family = "normal"
 

@@ -29,7 +29,16 @@ SMALLEST_GAP = 1e-4
 
 
 class Ordinal(Likelihood):
-    """Experts for one of `num_classes` ordered classes, C; cutpoints for each expert."""
+    """Experts for one of `num_classes` ordered classes, C; cutpoints for each expert.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import Ordinal
+    >>> family = Ordinal(num_experts=2, num_classes=3)
+    >>> parameters = family.parameters_of(torch.tensor([[[0.0]], [[2.0]]]))
+    >>> family.mean(**parameters)[:, 0].detach()  # p(y = c | z = k, x) of the first row, (K, C)
+    tensor([[0.3333, 0.3333, 0.3333],
+            [0.0634, 0.1496, 0.7870]])
+    """
 
     family = "ordinal"
     arguments = ("num_experts", "num_classes")

@@ -21,7 +21,16 @@ LARGEST_COUNT = 2.0**53
 
 
 class Poisson(Likelihood):
-    """Experts for counts."""
+    """Experts for counts.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import Poisson
+    >>> family = Poisson()
+    >>> parameters = family.parameters_of(torch.tensor([[[0.0]], [[2.0]]]))
+    >>> family.mean(**parameters)  # (K, N)
+    tensor([[1.0000],
+            [7.3891]])
+    """
 
     family = "poisson"
 

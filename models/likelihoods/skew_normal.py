@@ -9,7 +9,7 @@ mean in the normal, which is alpha = 0. What is learned for each expert is its s
 
 and alpha, xi and omega follow from the three: the centred parameters of Azzalini (1985). Learned
 directly, with xi as the location, an alpha of the wrong sign does not come past 0, where its
-gradient vanishes as alpha^2 at the best xi; a skewness does. |alpha| stays below 2100.
+gradient vanishes as alpha^2 at the best xi; a skewness does. alpha^2 stays below 2100^2.
 """
 
 from __future__ import annotations
@@ -48,7 +48,12 @@ NEARLY_NONE = 1e-9
 
 
 class SkewNormal(LocationScale):
-    """Experts with skewed noise, a skewness for each."""
+    """Experts with skewed noise, a skewness for each.
+
+    >>> from pyromoe.models.likelihoods import SkewNormal
+    >>> [restriction.name for restriction in SkewNormal(num_experts=2).restrictions()]
+    ['normal', 'scale: shared']
+    """
 
     family = "skew_normal"
 

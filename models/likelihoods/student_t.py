@@ -37,7 +37,16 @@ LARGE_LOG_DF = 30.0
 
 
 class StudentT(LocationScale):
-    """Experts with heavy tails, degrees of freedom nu for each."""
+    """Experts with heavy tails, degrees of freedom nu for each.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import StudentT
+    >>> family = StudentT(num_experts=1)
+    >>> parameters = family.parameters_of(torch.tensor([[[0.0]]]))
+    >>> law = family.distribution(**parameters)
+    >>> law.log_prob(torch.tensor(9.0)).detach()  # nats, (K, N); -41.4 for a normal
+    tensor([[-13.0885]])
+    """
 
     family = "student_t"
 

@@ -27,7 +27,17 @@ NEARLY_NONE = -30.0
 
 
 class ZeroInflatedPoisson(Likelihood):
-    """Experts for counts with too many zeros, a probability pi of those for each."""
+    """Experts for counts with too many zeros, a probability pi of those for each.
+
+    >>> import torch
+    >>> from pyromoe.models.likelihoods import ZeroInflatedPoisson
+    >>> family = ZeroInflatedPoisson(num_experts=2)
+    >>> parameters = family.parameters_of(torch.tensor([[[0.0]], [[2.0]]]))
+    >>> law = family.distribution(**parameters)
+    >>> law.log_prob(torch.tensor(0.0)).exp().detach()  # p(y = 0 | z = k, x), (K, N)
+    tensor([[0.5379],
+            [0.2694]])
+    """
 
     family = "zero_inflated_poisson"
     arguments = ("num_experts",)
