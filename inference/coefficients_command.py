@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,12 +15,6 @@ from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annota
     Settings,
     SpecPath,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pyromoe.inference.natural import Named
-    from pyromoe.inference.result import Fit
 
 
 def coefficients(
@@ -39,26 +34,20 @@ def coefficients(
     Linear experts and gates have slopes and intercepts; the gate's are those of each expert less
     those of the first one. `pyromoe evaluate SPEC --parameters FILE` takes what --out writes.
     """
-    from pyromoe.inference.bootstrap import bootstrap
     from pyromoe.inference.natural import Natural, to_json
-    from pyromoe.inference.standard_errors import standard_errors
+    from pyromoe.inference.parameter_table import coefficients as tabulated, names_of
     from pyromoe.inference.store import load_fit, with_data, write_json
     from pyromoe.inference.writing import new_file
 
     fit = with_data(load_fit(run), run)
-    named = Natural(fit.model, fit.guide, fit.encoding)()
-    found: Named = {}
-    if errors == "bootstrap":
-        with terminal.progress() as report:
-            found = bootstrap(fit, draws, report)
-    elif errors != "none":
-        found = standard_errors(fit, errors)
-    rows = list(_rows(fit, named, found))
-    columns = ["parameter", "of", "expert", "value", *(["standard error"] if found else [])]
-    terminal.table(columns, [row[: len(columns)] for row in rows])
+    with terminal.progress() if errors == "bootstrap" else nullcontext() as report:
+        table = tabulated(fit, errors, draws=draws, progress=report)
+    rows = [_shown(**row) for row in table.to_pylist()]
+    terminal.table([name.replace("_", " ") for name in table.column_names], rows)
     if out is not None:
+        named = Natural(fit.model, fit.guide, fit.encoding)()
         with new_file(out, overwrite=overwrite) as path:
-            write_json(path, to_json(named, _names(fit)))
+            write_json(path, to_json(named, names_of(fit)))
         terminal.out.print(f"written to {out}", markup=False)
 
 
@@ -88,35 +77,7 @@ def evaluate(
         terminal.out.print(line, markup=False)
 
 
-def _names(fit: Fit) -> dict[str, list[str]]:
-    """Return the names of the entries of each dimension."""
-    from pyromoe.inference.posterior import output_names
-
-    columns = fit.encoding.columns
-    responses = [target.name for target in fit.encoding.targets]
-    return {
-        "expert_predictor": [columns[c] for c in fit.model.expert_columns],
-        "gate_predictor": [columns[c] for c in fit.model.gate_columns],
-        "output": output_names(fit),
-        "response": responses,
-        "response_2": responses,
-    }
-
-
-def _rows(fit: Fit, named: Named, errors: Named) -> Iterator[list[Any]]:
-    """Yield a row for every number: name, what of, expert, value, standard error."""
-    import numpy as np
-
-    names = _names(fit)
-    for name, (dims, values) in named.items():
-        array = values.detach().double().numpy()
-        off = errors[name][1].detach().numpy() if name in errors else None
-        for place in np.ndindex(*array.shape):
-            if np.isnan(array[place]):  # the expert has no such parameter
-                continue
-            of = [
-                names[d][i] if d in names else str(i + 1)
-                for d, i in zip(dims[1:], place[1:], strict=True)
-            ]
-            error = [] if off is None else [f"{off[place]:.4g}"]
-            yield [name, " ".join(of), place[0], f"{array[place]:.6g}", *error]
+def _shown(value: float, standard_error: float | None = None, **names: Any) -> list[Any]:
+    """Return a row of the table in digits that can be read."""
+    error = [] if standard_error is None else [f"{standard_error:.4g}"]
+    return [*names.values(), f"{value:.6g}", *error]

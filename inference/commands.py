@@ -162,7 +162,7 @@ def _budget(text: str | None) -> Any:
 
 
 def _show_metrics(metrics: dict[str, Any]) -> None:
-    from pyromoe.inference.inspection import metric_lines
+    from pyromoe.inference.outcome import metric_lines
 
     for line in metric_lines(metrics):
         terminal.out.print(line, markup=False)

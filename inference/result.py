@@ -14,6 +14,7 @@ import torch
 import pyromoe
 from pyromoe.guides import Seeded
 from pyromoe.inference.early_stopping import what_stopped
+from pyromoe.inference.outcome import fit_lines
 from pyromoe.inference.probabilities import (
     effective_experts,
     log_jacobian,
@@ -61,6 +62,11 @@ class Fit:
     metrics: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     data: Data | None = None
+
+    def __repr__(self) -> str:
+        """Return what `pyromoe fit` prints."""
+        names = ", ".join(target.name for target in self.encoding.targets)
+        return "\n".join(fit_lines(names, self.model.num_experts, self.metrics))
 
     @classmethod
     def of(cls, plan: Plan, data: Data, best: Restart, restarts: Sequence[Restart]) -> Fit:

@@ -19,10 +19,10 @@ from pyromoe.inference.budget import Budget
 from pyromoe.inference.choice import RESTARTS, settle
 from pyromoe.inference.climb import Climb
 from pyromoe.inference.commands import fit as fit_command
-from pyromoe.inference.inspection import metric_lines
 from pyromoe.inference.maximise import maximise
 from pyromoe.inference.modes import Faults, distinct, faults
 from pyromoe.inference.nested import nested_in
+from pyromoe.inference.outcome import metric_lines
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.restart import VANISHED

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from pyromoe.inference.posterior import to_datatree
 from pyromoe.inference.predictive import components, moments_of, portions
 from pyromoe.models.groups import NOTHING
 from pyromoe.models.predictors import Numeric
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -36,13 +36,15 @@ class Shown:
     responsibilities: NDArray[np.float64]
 
 
-def rows_of(fit: Fit, tree: xr.DataTree) -> Shown:
+def rows_of(fit: Fit, tree: Any = None) -> Shown:
     """Return the training rows of a fit.
 
     Args:
         fit: the fit; it may have been read from its directory.
-        tree: its `posterior.nc`, or from `to_datatree`.
+        tree: its `posterior.nc`, or what `to_arviz` or `to_datatree` returned; made anew, for a fit
+            that has its data, where it is None.
     """
+    tree = to_datatree(fit) if tree is None else tree
     known = tree["constant_data"]
     there = known["row"].to_numpy() != NOTHING  # (N,) or (G, M)
     x = known["x"].to_numpy()[there]
