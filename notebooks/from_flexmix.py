@@ -83,8 +83,9 @@ mixture = fit(parse_spec(SPEC, "engel.yaml"), table)  # the table takes the plac
 mixture
 
 # %% [markdown]
-# There is a second solution less than a nat below the first, and not every start comes to the better
-# one. Nor does every run of flexmix: of 32, six did. A single run of either is a matter of luck.
+# There is a second solution less than a nat below the first, and not every start comes to the
+# better one. Nor does every run of flexmix: of 32, six did. A single run of either is a matter of
+# luck.
 
 # %%
 figure = new_figure(height=2.2)
@@ -114,8 +115,8 @@ beside = pd.DataFrame({"flexmix": R_SAYS, "pyromoe": criteria(mixture)})
 beside.assign(difference=beside["pyromoe"] - beside["flexmix"]).round(4)
 
 # %% [markdown]
-# Log-likelihood, AIC and BIC differ in the second decimal, ICL by more. To see why, give pyromoe the
-# parameters at which flexmix stopped, from `parameters(m)` and `parameters(m, which =
+# Log-likelihood, AIC and BIC differ in the second decimal, ICL by more. To see why, give pyromoe
+# the parameters at which flexmix stopped, from `parameters(m)` and `parameters(m, which =
 # "concomitant")`, and compute the criteria there.
 
 # %%
@@ -211,8 +212,8 @@ pd.concat({"flexmix": REFIT, "pyromoe": same}, axis=1).round(4)
 #
 # The gate's coefficients have standard errors as large as themselves. That the second component has
 # the households of small income is clear; how abruptly it ends is not, and this is where the
-# likelihood was flat above. The distribution of such an estimate is far from normal, and its z value
-# should not be taken at its word.
+# likelihood was flat above. The distribution of such an estimate is far from normal, and its z
+# value should not be taken at its word.
 #
 # flexmix takes the observed information, and so did we. The sandwich, which allows for a model that
 # is not the truth, and the bootstrap are one argument away.
@@ -262,9 +263,9 @@ figure
 # An expert's line is faint where the gate does not choose it, and a band holds 90% of what it
 # predicts.
 #
-# New households go through `predict`, which has R's `predict(m, newdata)` and
-# `posterior(m, newdata)` in one table: the mean of each expert, the gate, and, where the response is
-# known, the assignment.
+# New households go through `predict`, which has R's `predict(m, newdata)` and `posterior(m,
+# newdata)` in one table: the mean of each expert, the gate, and, where the response is known, the
+# assignment.
 
 # %%
 new = {"income": [5.0, 10.0, 25.0], "foodexp": [3.5, 6.0, 17.0]}
@@ -282,8 +283,8 @@ assert abs(int(clusters[first]) - 40) <= 1
 #             concomitant = FLXPmultinom(~ income))
 # ```
 #
-# `select` computes the same criteria, and beside them what these stand in for: the log-likelihood of
-# rows that were held out, with the standard error of the differences.
+# `select` computes the same criteria, and beside them what these stand in for: the log-likelihood
+# of rows that were held out, with the standard error of the differences.
 
 # %%
 selection = select(
@@ -376,8 +377,8 @@ assert np.allclose(sorted(capital), [0.1092, 0.3715], atol=1e-3)
 # | `boot(m, sim = "parametric")`, `LR_test` | `select(..., bootstrap=199)` |
 # | `relabel` | `pyromoe.inference.labels.matched` |
 #
-# In betareg a second part of the formula, `y ~ x | w`, lets the precision depend on predictors; here
-# the precision of `beta` is one number for each expert. There is no `FLXMRlmer`, no `FLXMRmgcv` and
-# no `FLXMRcondlogit`. What there is beyond: experts and gates may be networks, gates may be trees or
-# sparse, weights may have priors and posteriors, and z may be sampled or relaxed instead of summed
-# out; the other notebooks are about these.
+# In betareg a second part of the formula, `y ~ x | w`, lets the precision depend on predictors;
+# here the precision of `beta` is one number for each expert. There is no `FLXMRlmer`, no
+# `FLXMRmgcv` and no `FLXMRcondlogit`. What there is beyond: experts and gates may be networks,
+# gates may be trees or sparse, weights may have priors and posteriors, and z may be sampled or
+# relaxed instead of summed out; the other notebooks are about these.
