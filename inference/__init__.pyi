@@ -5,7 +5,6 @@ from .estimators import MoEClassifier as MoEClassifier, MoERegressor as MoERegre
 from .lab import Gradients as Gradients, gradients as gradients
 from .netcdf import to_netcdf as to_netcdf
 from .parameter_table import coefficients as coefficients
-from .posterior import to_arviz as to_arviz
 from .posterior import to_arviz as to_arviz, to_datatree as to_datatree
 from .prediction import density as density, predict as predict
 from .predictive import Moments as Moments, moments as moments

@@ -52,7 +52,7 @@ y = level[z] + (x * slopes[z]).sum(1) + 0.3 * rng.normal(size=N)
 table = {"a": x[:, 0], "b": x[:, 1], "y": y}
 
 SPEC = """
-data: {file: planes.csv, response: y}
+data: {response: y}
 likelihood: {family: normal}
 experts: {number: 8}
 gate: {kind: linear}

@@ -71,7 +71,7 @@ from pyromoe.models import parse_spec
 
 # %%
 SPEC = """
-data: {file: engel.csv, response: foodexp, predictors: [income], split: {test: 0}}
+data: {response: foodexp, predictors: [income], split: {test: 0}}
 likelihood: {family: normal}
 experts: {number: 2}
 gate: {kind: linear}
@@ -79,7 +79,7 @@ priors: {experts: {kind: none}, gate: {kind: none}}
 fit: {precision: float64, restarts: 32}
 """
 table = engel.load_pandas().data / 100
-mixture = fit(parse_spec(SPEC, "engel.yaml"), table)  # the table takes the place of the file
+mixture = fit(parse_spec(SPEC, "engel.yaml"), table)
 mixture
 
 # %% [markdown]
@@ -318,7 +318,6 @@ selection
 # %%
 FIRMS = """
 data:
-  file: grunfeld.csv
   response: invest
   predictors: [value, capital]
   group: firm
