@@ -67,11 +67,11 @@ figure
 #
 # ## 2. How many regimes?
 #
-# `experts.predictors` and `gate.predictors` say who sees what. Some quarters, those of the financial
-# crisis above all, are far from any line: Student's t gives outliers room, so that they need no
-# expert of their own. Two priors are wider than the default ones, for a line may be steep, and a
-# regime may begin from one quarter to the next. The prior of the family's scales and degrees of
-# freedom keeps the latter from running off to infinity where an expert has no outliers.
+# `experts.predictors` and `gate.predictors` say who sees what. Some quarters, those of the
+# financial crisis above all, are far from any line: Student's t gives outliers room, so that they
+# need no expert of their own. Two priors are wider than the default ones, for a line may be steep,
+# and a regime may begin from one quarter to the next. The prior of the family's scales and degrees
+# of freedom keeps the latter from running off to infinity where an expert has no outliers.
 
 # %%
 SPEC = """
@@ -216,8 +216,9 @@ assert free.idxmin() == order[2]
 #
 # `predict` gives for each row the mean, quantiles, and the variance by its causes: *within*, the
 # noise of the experts; *between*, not knowing which expert it is; *weights*, not knowing the
-# parameters, which is 0 here, because they were fitted as a point (see `bayesian_weights` for when
-# they are not). Here is what it says of an unemployment of 6% at every date; the band holds 90%.
+# parameters, which is 0 here, because they were fitted as a point (see
+# [bayesian_weights](bayesian_weights.ipynb) for when they are not). Here is what it says of an
+# unemployment of 6% at every date; the band holds 90%.
 
 # %%
 at = {"time": np.arange(1960, 2010, 0.25), "unemp": np.full(200, 6.0)}
