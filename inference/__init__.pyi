@@ -4,6 +4,7 @@ from .elbo import Treatment_ELBO as Treatment_ELBO
 from .estimators import MoEClassifier as MoEClassifier, MoERegressor as MoERegressor
 from .lab import Gradients as Gradients, gradients as gradients
 from .netcdf import to_netcdf as to_netcdf
+from .parameter_table import coefficients as coefficients
 from .posterior import to_arviz as to_arviz, to_datatree as to_datatree
 from .prediction import density as density, predict as predict
 from .predictive import Moments as Moments, moments as moments

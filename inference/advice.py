@@ -34,10 +34,13 @@ def recommendation(rows: Sequence[dict[str, Any]], own: str) -> str:
     level = [r for r in near if r["error_times_seconds"] <= ALIKE * least]
     best = next((r for r in level if r["treatment"] == own), level[0])
     verb = "Keep" if best["treatment"] == own else "Take"
+    least_error = (
+        f"has the least squared error times seconds, on this machine, of the {len(near)} treatments"
+    )
     said = (
-        f"{verb} {best['treatment']}: at the fitted parameters its gradient of the {part} has the "
-        f"least squared error times seconds, on this machine, of the {len(near)} treatments whose "
-        f"bias for log p(y | x) is at most {TOLERABLE:.0%}"
+        f"{verb} {best['treatment']}: at the fitted parameters its gradient of the {part} "
+        f"{least_error if len(near) > 1 else 'is the only one measured'} whose bias for "
+        f"log p(y | x) is at most {TOLERABLE:.0%}"
     )
     others = [r["treatment"] for r in level if r is not best]
     if others:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,9 +15,6 @@ from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annota
     Settings,
     SpecPath,
 )
-
-if TYPE_CHECKING:
-    from pyromoe.inference.natural import Named
 
 
 def coefficients(
@@ -36,29 +34,24 @@ def coefficients(
     Linear experts and gates have slopes and intercepts; the gate's are those of each expert less
     those of the first one. `pyromoe evaluate SPEC --parameters FILE` takes what --out writes.
     """
-    from pyromoe.inference.bootstrap import bootstrap
-    from pyromoe.inference.coefficient_rows import coefficient_rows, names_of
+    from pyromoe.inference.coefficient_rows import names_of
     from pyromoe.inference.natural import Natural, to_json
-    from pyromoe.inference.standard_errors import standard_errors
+    from pyromoe.inference.parameter_table import coefficients as table_of
     from pyromoe.inference.store import load_fit, with_data, write_json
     from pyromoe.inference.writing import new_file
 
     fit = with_data(load_fit(run), run)
-    named = Natural(fit.model, fit.guide, fit.encoding)()
-    found: Named = {}
-    if errors == "bootstrap":
-        with terminal.progress() as report:
-            found = bootstrap(fit, draws, report)
-    elif errors != "none":
-        found = standard_errors(fit, errors)
-    columns = ["parameter", "of", "expert", "value", *(["standard error"] if found else [])]
+    with terminal.progress() if errors == "bootstrap" else nullcontext() as report:
+        found = table_of(fit, errors, draws=draws, progress=report)
+    columns = ["parameter", "of", "expert", "value", "standard error"]
     rows = [
-        [each.name, each.of, each.expert, f"{each.value:.6g}",
-         *([] if each.error is None else [f"{each.error:.4g}"])]
-        for each in coefficient_rows(fit, named, found)
-    ]  # fmt: skip
-    terminal.table(columns, rows)
+        [*names, f"{value:.6g}", "" if error is None else f"{error:.4g}"]
+        for *names, value, error in (row.values() for row in found.to_pylist())
+    ]
+    shown = 4 if errors == "none" else 5
+    terminal.table(columns[:shown], [row[:shown] for row in rows])
     if out is not None:
+        named = Natural(fit.model, fit.guide, fit.encoding)()
         with new_file(out, overwrite=overwrite) as path:
             write_json(path, to_json(named, names_of(fit)))
         terminal.out.print(f"written to {out}", markup=False)

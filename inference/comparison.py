@@ -51,6 +51,10 @@ class Comparison:
     held_out: list[NDArray[np.float64] | None]
     measured_on: str
 
+    def __repr__(self) -> str:
+        """Return the summary: the arrays would fill pages."""
+        return self.summary
+
     @property
     def summary(self) -> str:
         """One sentence on what the table shows, with the error of the difference that it names."""

@@ -53,6 +53,10 @@ class Gradients:
     recommendation: str
     skipped: dict[str, str]
 
+    def __repr__(self) -> str:
+        """Return the recommendation: the rows would fill pages."""
+        return self.recommendation
+
 
 def gradients(
     spec: Spec | SpecFile | Path | str | Fit,

@@ -20,6 +20,7 @@ from pyromoe.inference.probabilities import (
     log_probabilities,
     to_tensors,
 )
+from pyromoe.inference.summaries.run import fit_lines
 from pyromoe.models.groups import NOTHING
 from pyromoe.models.likelihoods.observed import is_observed
 from pyromoe.models.priors import is_hyperparameter
@@ -71,6 +72,10 @@ class Fit:
     metrics: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     data: Data | None = None
+
+    def __repr__(self) -> str:
+        """Return what was fitted, and how well."""
+        return "\n".join(fit_lines(self.metrics, self.spec))
 
     @classmethod
     def of(cls, plan: Plan, data: Data, best: Restart, restarts: Sequence[Restart]) -> Fit:

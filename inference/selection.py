@@ -78,6 +78,10 @@ class Selection:
     tests: dict[str, LikelihoodRatio] = field(default_factory=dict)
     recommendation: str = ""
 
+    def __repr__(self) -> str:
+        """Return the recommendation: the arrays would fill pages."""
+        return self.recommendation
+
     def to_json(self) -> dict[str, Any]:
         """Return the tests as `selection.json` has them."""
         return {n: asdict(test) | {"p_value": test.p_value} for n, test in self.tests.items()}

@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 from typing import Any, get_args
 
+import jupytext
 import pytest
 import torch
 
@@ -194,6 +195,21 @@ def test_the_documents_speak_of_the_project_alone() -> None:
     """No path of one machine in what everybody reads."""
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "notebooks").glob("*.py")]
     assert not [f.name for f in files if re.search(r"/(work|root|home|tmp)/", f.read_text())]
+
+
+def test_notebooks_are_pairs_without_outputs_and_in_the_index() -> None:
+    """`make notebooks` writes their `.ipynb` anew."""
+    folder, index = ROOT / "notebooks", (ROOT / "docs" / "notebooks.md").read_text()
+    names = {file.stem for file in folder.glob("*.ipynb")}
+    assert names == {file.stem for file in folder.glob("*.py")}
+    assert names == set(re.findall(r"notebooks/(\w+)\.ipynb", index))
+    for name in names:
+        one, other = (jupytext.read(folder / f"{name}{end}") for end in (".py", ".ipynb"))
+        each = [[(c.cell_type, c.source) for c in half.cells] for half in (one, other)]
+        assert each[0] == each[1], name
+        assert not any(cell.get("outputs") for cell in other.cells)
+        linked = re.findall(r"\]\((\w+)\.ipynb\)", (folder / f"{name}.py").read_text())
+        assert set(linked) <= names
 
 
 def test_every_family_has_an_example() -> None:

@@ -291,6 +291,12 @@ def test_it_names_what_would_be_taken_by_the_number_of_experts_run() -> None:
     assert "it would be sampled, 2 a datum against 64" in recommendation(rows, "enumerate")
 
 
+def test_one_treatment_of_little_bias_is_said_to_be_the_only_one() -> None:
+    said = recommendation([a_row("a", 0.5, 1, 1), a_row("b", 0.0, 2, 2)], "b")
+    assert said.startswith("Keep b:")
+    assert "is the only one measured whose bias for log p(y | x) is at most 10%" in said
+
+
 def test_no_rows_leave_nothing_to_choose() -> None:
     assert "nothing to choose" in recommendation([], "enumerate")
 

@@ -61,13 +61,13 @@ def curves_of(
     Raises:
         InputError: for a predictor or a class that is not there.
 
-    >>> from pyromoe.inference import fit, to_datatree
+    >>> from pyromoe.inference import fit
     >>> from pyromoe.inference.pictures import curves_of, rows_of
     >>> from pyromoe.models import parse_spec
     >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
     >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
     >>> found = fit(spec)
-    >>> rows = rows_of(found, to_datatree(found))
+    >>> rows = rows_of(found)
     >>> curves = curves_of(found, "income", rows.x, points=20)
     >>> curves.response, curves.means.shape  # (K, G)
     ('foodexp', (2, 20))

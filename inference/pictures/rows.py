@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from pyromoe.inference.posterior import to_datatree
 from pyromoe.inference.predictive import components, moments_of, portions
 from pyromoe.models.groups import NOTHING
 from pyromoe.models.predictors import Numeric
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -30,13 +30,13 @@ class Shown:
         y: on their original scale, classes as codes, (N, R); NaN where one is missing.
         responsibilities: r, (N, K), their mean over draws and chains.
 
-    >>> from pyromoe.inference import fit, to_datatree
+    >>> from pyromoe.inference import fit
     >>> from pyromoe.inference.pictures import rows_of
     >>> from pyromoe.models import parse_spec
     >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
     >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
     >>> found = fit(spec)
-    >>> rows = rows_of(found, to_datatree(found))
+    >>> rows = rows_of(found)
     >>> rows.y.shape == (len(rows.x), 1)  # (N, R)
     True
     """
@@ -46,23 +46,25 @@ class Shown:
     responsibilities: NDArray[np.float64]
 
 
-def rows_of(fit: Fit, tree: xr.DataTree) -> Shown:
+def rows_of(fit: Fit, tree: Any = None) -> Shown:
     """Return the training rows of a fit.
 
     Args:
         fit: the fit; it may have been read from its directory.
-        tree: its `posterior.nc`, or from `to_datatree`.
+        tree: its `posterior.nc`, or what `to_arviz` or `to_datatree` returned; made anew, for a fit
+            that has its data, where it is None.
 
-    >>> from pyromoe.inference import fit, to_datatree
+    >>> from pyromoe.inference import fit
     >>> from pyromoe.inference.pictures import rows_of
     >>> from pyromoe.models import parse_spec
     >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
     >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
     >>> found = fit(spec)
-    >>> rows = rows_of(found, to_datatree(found))
+    >>> rows = rows_of(found)
     >>> rows.x.shape[1], rows.responsibilities.shape[1]  # D and K
     (1, 2)
     """
+    tree = to_datatree(fit) if tree is None else tree
     known = tree["constant_data"]
     there = known["row"].to_numpy() != NOTHING  # (N,) or (G, M)
     x = known["x"].to_numpy()[there]
@@ -82,13 +84,13 @@ def values_of(fit: Fit, predictor: str, x: Tensor) -> NDArray[np.float64] | NDAr
 
     A missing number is NaN, a missing level "missing".
 
-    >>> from pyromoe.inference import fit, to_datatree
+    >>> from pyromoe.inference import fit
     >>> from pyromoe.inference.pictures import rows_of, values_of
     >>> from pyromoe.models import parse_spec
     >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
     >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
     >>> found = fit(spec)
-    >>> rows = rows_of(found, to_datatree(found))
+    >>> rows = rows_of(found)
     >>> values_of(found, "income", rows.x).shape == (len(rows.x),)
     True
     """
@@ -138,13 +140,13 @@ def transforms_of(
         response: which of them.
 
     >>> import numpy as np
-    >>> from pyromoe.inference import fit, to_datatree
+    >>> from pyromoe.inference import fit
     >>> from pyromoe.inference.pictures import rows_of, transforms_of
     >>> from pyromoe.models import parse_spec
     >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
     >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
     >>> found = fit(spec)
-    >>> rows = rows_of(found, to_datatree(found))
+    >>> rows = rows_of(found)
     >>> u = transforms_of(found, rows.x, rows.y[:, 0], np.random.default_rng(0))
     >>> bool((u >= 0).all() and (u <= 1).all())
     True

@@ -62,6 +62,25 @@ def of_run(metrics: dict[str, Any], spec: Spec, of: Assignments) -> Summary:
     )
 
 
+def fit_lines(metrics: dict[str, Any], spec: Spec) -> Iterator[str]:
+    """Yield what is known of a fit without its assignments.
+
+    Args:
+        metrics: of `metrics.json`; empty where nothing was measured.
+        spec: of the fit.
+    """
+    yield model_title(spec)
+    if not metrics:
+        return
+    yield from (*_size(metrics), *_likelihoods(metrics))
+    where = "held-out" if metrics["measured_on"] == "test" else "training"
+    for name, value in metrics.items():
+        if name.partition("(")[0] in ("accuracy", "rmse"):
+            yield f"{name}, {where} rows: {value:.4g}."
+    yield f"{metrics['effective_experts']:.2f} of {spec.experts.number} experts in use."
+    yield from (*_posterior(metrics), *_starts(metrics))
+
+
 def _size(metrics: dict[str, Any]) -> Iterator[str]:
     n, groups = metrics["n"], metrics.get("groups")
     rows = f"{n['train']} training and {n['test']} test rows"
