@@ -75,7 +75,7 @@ class Fit:
 
     def __repr__(self) -> str:
         """Return what was fitted, and how well."""
-        return "\n".join(fit_lines(self.metrics, self.spec))
+        return "\n".join(fit_lines(self.metrics, self.spec, self.encoding.target.name))
 
     @classmethod
     def of(cls, plan: Plan, data: Data, best: Restart, restarts: Sequence[Restart]) -> Fit:

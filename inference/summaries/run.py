@@ -62,14 +62,15 @@ def of_run(metrics: dict[str, Any], spec: Spec, of: Assignments) -> Summary:
     )
 
 
-def fit_lines(metrics: dict[str, Any], spec: Spec) -> Iterator[str]:
+def fit_lines(metrics: dict[str, Any], spec: Spec, response: str) -> Iterator[str]:
     """Yield what is known of a fit without its assignments.
 
     Args:
         metrics: of `metrics.json`; empty where nothing was measured.
         spec: of the fit.
+        response: its name, where the spec leaves it to the data set.
     """
-    yield model_title(spec)
+    yield from model_sentences(spec, response)
     if not metrics:
         return
     yield from (*_size(metrics), *_likelihoods(metrics))
