@@ -87,8 +87,9 @@ class Loop:
 
     def run(self) -> None:
         """Take steps until the budget is used up or no restart is left that goes on."""
-        epoch, written = 0, -1.0
-        while self.done() < 1 and self._going():
+        epoch, written, ended = 0, -1.0, False
+        # Time passes between two looks at the clock: what ends the fit is asked once an epoch.
+        while not ended:
             losses = []
             for x, y in self.batches():
                 losses.append(self.step(x, y))

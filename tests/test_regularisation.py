@@ -12,6 +12,7 @@ from problems import Replay, gradient, outcomes, problem, small, sum_of, warm_st
 
 from pyromoe.guides import Seeded
 from pyromoe.inference.choice import settle
+from pyromoe.inference.loop import Loop
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.svi import fit
@@ -483,3 +484,23 @@ def test_gradients_stay_unbiased_for_the_masks_of_a_step(
     p.model.eval()
     without = gradient(TREATMENTS[exact], p, objective, Fixed())
     assert (without - sure).abs().max() > 1e-3  # the masks matter
+
+
+# Budgets
+
+
+@pytest.mark.parametrize("looks", range(24))
+def test_time_may_run_out_at_any_look_at_the_clock(
+    looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is returned has a likelihood, even where there was time for one step only."""
+    seen = iter([0.0] * looks)
+    monkeypatch.setattr(Loop, "done", lambda self: next(seen, 1.0))
+    text = """
+data: {response: y, split: {test: 0}}
+likelihood: {family: normal}
+fit: {restarts: 1, optimiser: adam, batch_size: 8, mode: eager}
+"""
+    x = np.linspace(-1, 1, 16)
+    found = fit(parse_spec(text, "s.yaml").spec, {"x": x, "y": x**2})
+    assert np.isfinite(found.metrics["log_likelihood"]["train"])
