@@ -70,7 +70,6 @@ VARIANTS: dict[str, Tree] = {
     "default": {},
     "to the mode: lbfgs": {"fit": {"optimiser": "lbfgs"}},
     "priors 2.5 and 1": prior(2.5, 1.0),
-    "priors 1 and 1": prior(1.0, 1.0),
     "priors 1 and 0.3": prior(1.0, 0.3),
     "priors 0.3 and 0.3": prior(0.3, 0.3),
     "adamw, decay 0.1": {"fit": {"optimiser": "adamw", "weight_decay": 0.1}},

@@ -19,6 +19,7 @@ from pyromoe.inference import graph as graphs
 from pyromoe.inference.arviz_versions import quiet_arviz
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.replay import replayed
+from pyromoe.models.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +136,7 @@ def chain_from(
         tell: called after every transition, as Pyro's `hook_fn`.
 
     Raises:
-        NumericalError: where the chain comes to weights at which f has no value.
+        NumericalError: where Pyro gives up, as it does at weights at which f has no value.
     """
     number, size = chain
     with torch.random.fork_rng(devices=[]):
@@ -157,7 +158,7 @@ def chain_from(
         try:
             sampler.run()
         except (RuntimeError, ValueError) as error:
-            what = f"guide.weights nuts: chain {number + 1} came to weights without a density"
+            what = f"guide.weights nuts: chain {number + 1} broke down ({one_line(str(error))})"
             remedy = "choose a narrower prior, of kind normal for instance, or mean_field"
             raise NumericalError(f"{what}; {remedy}") from error
         found = sampler.diagnostics().get("divergences", {})

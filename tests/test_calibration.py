@@ -309,3 +309,13 @@ def test_nuts_starts_at_the_mode_of_what_it_draws() -> None:
     posterior = LogPosterior(found.model, found.guide, found.data, found.spec)
     _, slope = posterior.with_slope(found.guide.weights.vector())
     assert float(slope.abs().max()) < 1e-3
+
+
+def test_a_step_over_a_cliff_is_kept_as_diverged() -> None:
+    def cliff(v: torch.Tensor) -> list[torch.Tensor]:
+        return [-(v.square().sum() / 2 + 1e6 * (v.abs() > 1).any()), -v]
+
+    for level, expected in ((cliff, True), (lambda v: [-v.square().sum() / 2, -v], False)):
+        _, diverged = chain_from(level, torch.zeros(2), spec_of("nuts", LEARNED), (0, 50))
+        assert diverged.shape == (50,)
+        assert bool(diverged.any()) == expected

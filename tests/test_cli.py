@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,9 @@ import pyarrow.parquet
 import pytest
 import torch
 import xarray as xr
+from command import Result, called
 
-from pyromoe.inference import cli, commands, evaluation
+from pyromoe.inference import commands, evaluation
 from pyromoe.inference.treatments import TREATMENTS
 
 if TYPE_CHECKING:
@@ -35,13 +35,6 @@ ROW = {
 }  # fmt: skip
 
 
-@dataclass
-class Result:
-    code: int
-    out: str
-    err: str
-
-
 Run = "Callable[..., Result]"
 
 
@@ -54,13 +47,7 @@ def run(
     torch.set_default_dtype(torch.float32)  # as in the command
 
     def call(*args: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["pyromoe", *map(str, args)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        text = capsys.readouterr()
-        code = ended.value.code
-        assert isinstance(code, int)
-        return Result(code, text.out, text.err)
+        return called(monkeypatch, capsys, *args)
 
     return call
 

@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from command import called
 from hypothesis import example, given, settings, strategies as st
 from rich.console import Console
 
-from pyromoe.inference import cli, terminal
+from pyromoe.inference import terminal
 from pyromoe.inference.interview import Interview
 from pyromoe.inference.new_command import SCHEMA, GateKind
 from pyromoe.inference.plan import make_plan
@@ -87,12 +88,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
             console = Console(highlight=False, soft_wrap=True, force_terminal=True, no_color=True)
             monkeypatch.setattr(terminal, "out", console)
         monkeypatch.setattr("sys.stdin", stdin)
-        monkeypatch.setattr(sys, "argv", ["pyromoe", *args])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        text = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, text.out, text.err
+        return called(monkeypatch, capsys, *args)
 
     return call
 
@@ -114,6 +110,7 @@ def test_the_family_is_guessed_from_the_values(family: str) -> None:
         ("r", [0, 1, 2] * 9, "categorical"),
         ("r", [0] * 20 + [1] * 5 + [2], "poisson"),
         ("r", [0.0, 0.5, 1.0] * 9, "normal"),
+        ("r", [0.0, 0.25, 0.5] * 9, "normal"),
         ("r", [-1, 0, 1, 2] * 9 + [40], "normal"),
         ("price", list(range(10_000, 50_000, 900)), "normal"),
         ("r", [0.3, 1e300, 2.0], "normal"),

@@ -477,6 +477,8 @@ def test_one_that_failed_altogether_does_not_hide_the_others() -> None:
     axes: Any = draw.plot_comparison(axes_of(), rows)
     assert axes.get_ylim()[0] > -10
     assert [line.get_marker() for line in axes.lines].count("v") == 1
+    noted = [text.get_text() for text in draw.comparison_figure(rows).axes[1].texts]
+    assert noted[-2:] == ["triangle: below the edge, at", "    8: -1e+06"]
 
 
 def test_modes_stand_at_their_likelihood() -> None:

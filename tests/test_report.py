@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+from command import called
 from report_pages import CLASSES, HOSTILE, Elements, as_yaml, spec, table, write_run
 
-from pyromoe.inference import cli
 from pyromoe.inference.inspection import summary_lines
 from pyromoe.inference.report.written import write_report
 from pyromoe.inference.summaries.assignments import read_assignments
@@ -167,12 +166,7 @@ def run(
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pyromoe", *map(str, args)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        text = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, text.out, text.err
+        return called(monkeypatch, capsys, *args)
 
     return call
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.csv
 import pytest
 import torch
+from command import called
 from scipy import stats  # type: ignore[import-untyped]
 
-from pyromoe.inference import Selection, cli, fit, select
+from pyromoe.inference import Selection, fit, select
 from pyromoe.inference.candidates import candidates
 from pyromoe.inference.likelihood_ratio import LikelihoodRatio, bootstrap_test, sample
 from pyromoe.inference.pictures import selection_figure
@@ -307,11 +307,7 @@ def call(
     (tmp_path / "s.yaml").write_text(PLAIN.replace("response", "file: t.csv, response"))
 
     def run(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pyromoe", "select", *args])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        text = capsys.readouterr()
-        return int(ended.value.code or 0), text.out, text.err
+        return called(monkeypatch, capsys, "select", *args)
 
     return run
 

@@ -104,9 +104,22 @@ def comparison_figure(rows: Sequence[dict[str, Any]], cost: Cost = "seconds") ->
         key,
         [r["treatment"] for r in firsts],
         [OBJECTIVES[r["objective"]] for r in firsts],
-        ["colour: objective", f"    {', '.join(used)}", "small: each seed; line: their range"],
+        [
+            "colour: objective",
+            f"    {', '.join(used)}",
+            "small: each seed; line: their range",
+            *_below(groups, measured_on(rows)[0]),
+        ],
     )
     return figure
+
+
+def _below(groups: Sequence[Sequence[dict[str, Any]]], measure: str) -> list[str]:
+    """Return where the treatments are that are drawn as triangles, at the lower edge."""
+    means = [float(np.mean([row[measure] for row in own])) for own in groups]
+    floor = _floor([row[measure] for own in groups for row in own])
+    lost = [f"    {i}: {mean:.4g}" for i, mean in enumerate(means, 1) if mean < floor]
+    return ["triangle: below the edge, at", *lost] if lost else []
 
 
 def treatments_of(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
