@@ -1,4 +1,5 @@
 from .budget import Budget as Budget
+from .checkpoints import Checkpoints as Checkpoints
 from .comparison import Comparison as Comparison, compare as compare
 from .elbo import Treatment_ELBO as Treatment_ELBO
 from .estimators import MoEClassifier as MoEClassifier, MoERegressor as MoERegressor

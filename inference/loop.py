@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from pyromoe.inference.restart import Restart
     from pyromoe.models.divide import Data
 
-CHECKPOINTS = 50
+EXACT = 50
 """How often the exact log-likelihood of the training rows is written into the history."""
+ROWS = 1000
+"""Rows of the history of a restart at most: what is kept does not grow with the steps."""
 
 
 class NumericalError(ArithmeticError):
@@ -44,6 +46,7 @@ class Loop:
         starts: the restarts, each with its ELBO and the source of the order of its rows.
         budget: for each restart.
         report: called with the share that is done and what is being done.
+        save: called after every step, and after the last with True; None to save nothing.
     """
 
     def __init__(
@@ -53,8 +56,9 @@ class Loop:
         starts: Sequence[tuple[Restart, Treatment_ELBO, torch.Generator]],
         budget: Budget,
         report: Callable[[float, str], None],
+        save: Callable[[Loop, bool], None] | None = None,
     ) -> None:
-        self.plan, self.budget, self.report = plan, budget, report
+        self.plan, self.budget, self.report, self.save = plan, budget, report, save
         self.restarts = [restart for restart, _, _ in starts]
         self.orders = [order for _, _, order in starts]
         self.x, self.y = to_tensors(data.train, plan.spec)
@@ -77,42 +81,51 @@ class Loop:
         watches = data.kept is not None and settings.early_stopping is not None
         self.watch = EarlyStopping(plan, data, self.restarts, self.take) if watches else None
         self.rate, self.options = settings.learning_rate, dict[str, float]()
+        self.epoch, self.written = 0, -1.0
+        self.losses: list[list[float]] = []  # of the steps of this epoch
+        self.began: list[Tensor] = []  # the states of the orders at the beginning of this epoch
+        self.bucket = -1
         self.started = time.perf_counter()
 
     def done(self) -> float:
         """Return the share of the budget that is used up."""
         if self.total is not None:
             return self.take.taken / self.total
-        return min(1.0, self._elapsed() / (self.budget.amount * len(self.restarts)))
+        return min(1.0, self.elapsed / (self.budget.amount * len(self.restarts)))
 
     def run(self) -> None:
         """Take steps until the budget is used up or no restart is left that goes on."""
-        epoch, written, ended = 0, -1.0, False
+        ended = False
         # Time passes between two looks at the clock: what ends the fit is asked once an epoch.
         while not ended:
-            losses = []
             for x, y in self.batches():
-                losses.append(self.step(x, y))
+                self.losses.append(self.step(x, y))
                 if self.done() >= 1 or not self._going():
                     break
-            epoch += 1
+                if self.save is not None:
+                    self.save(self, False)
+            self.epoch += 1
             if self.watch is not None:
-                self.watch.check(epoch)
+                self.watch.check(self.epoch)
             ended = self.done() >= 1 or not self._going()
-            exact = ended or self.done() >= written + 1 / CHECKPOINTS
-            written = self.done() if exact else written
-            self.write(epoch, np.mean(losses, 0).tolist(), exact)
+            exact = ended or self.done() >= self.written + 1 / EXACT
+            self.written = self.done() if exact else self.written
+            if exact or self._bucket() > self.bucket:
+                self.bucket = self._bucket()
+                self.write(self.epoch, np.mean(self.losses, 0).tolist(), exact)
+            self.losses = []
         if self.watch is not None:
             self.watch.restore()
             for restart, total in zip(self.restarts, self._log_likelihoods(), strict=True):
                 restart.log_likelihood = total
                 if not math.isfinite(total) and not restart.failure:
                     restart.failure = f"log p(y | x) is {total} after epoch {restart.best_epoch}"
-        self.take.hand_over()
-        for restart in self._left():
-            restart.mode = self.take.ran
         for restart in self.restarts:
-            restart.seconds = self._elapsed() / len(self.restarts)
+            restart.mode = "" if restart.failure else self.take.ran
+            restart.seconds = self.elapsed / len(self.restarts)
+        if self.save is not None:
+            self.save(self, True)
+        self.take.hand_over()
 
     def step(self, x: Tensor, y: Tensor) -> list[float]:
         """Take one step; return each restart's loss, nats a datum."""
@@ -140,7 +153,7 @@ class Loop:
         """Add a row to each restart's history and report."""
         n, best = len(self.x), -math.inf
         totals = self._log_likelihoods() if exact else [None] * len(self.restarts)
-        common = {"learning_rate": self.rate, **self.options, "seconds": self._elapsed()}
+        common = {"learning_rate": self.rate, **self.options, "seconds": self.elapsed}
         for r, (restart, loss, total) in enumerate(zip(self.restarts, losses, totals, strict=True)):
             if restart.failure or restart.stopped_at not in (None, epoch):
                 continue
@@ -167,13 +180,18 @@ class Loop:
             return float(joint.log_prior_of_weights)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the rows of an epoch, in an order of its own for each restart."""
+        """Yield the rows of an epoch that are left, in an order of its own for each restart."""
+        taken = len(self.losses)
         if self.batch == len(self.x):
-            yield self.x, self.y
+            yield from [(self.x, self.y)][taken:]
             return
-        orders = [torch.randperm(len(self.x), generator=order) for order in self.orders]
+        if taken:  # before the fit was stopped
+            for generator, state in zip(self.orders, self.began, strict=True):
+                generator.set_state(state)
+        self.began = [generator.get_state() for generator in self.orders]
+        orders = [torch.randperm(len(self.x), generator=g) for g in self.orders]
         order = torch.stack(orders) if len(orders) > 1 else orders[0]
-        for rows in order.split(self.batch, -1):
+        for rows in order.split(self.batch, -1)[taken:]:
             yield self.x[rows], self.y[rows]
 
     def _log_likelihoods(self) -> list[float]:
@@ -188,8 +206,14 @@ class Loop:
     def _going(self) -> list[Restart]:
         return [restart for restart in self.restarts if restart.going]
 
-    def _elapsed(self) -> float:
+    @property
+    def elapsed(self) -> float:
+        """Seconds that were spent."""
         return time.perf_counter() - self.started
+
+    def _bucket(self) -> int:
+        """Return which of the rows of the history it is time for."""
+        return int(self.done() * ROWS + 1e-9)
 
     def _ahead(self, done: float) -> int:
         """Return how many steps are to come, as far as is known."""

@@ -40,6 +40,17 @@ class Member:
         self.module = self.elbo(self.model, self.guide)
         self.parameters = dict(self.module.named_parameters())
 
+    @property
+    def source(self) -> torch.Generator:
+        """Where its noise comes from.
+
+        Raises:
+            TypeError: for noise that has no generator.
+        """
+        if not isinstance(self.elbo.noise, Seeded):
+            raise TypeError("its noise has no generator whose state could be saved")
+        return self.elbo.noise.generator
+
     def begin(self, args: Sequence[Any]) -> tuple[list[Tensor], Any]:
         """Run model and guide once as they are: mistakes show, and the first state is made."""
         self.elbo.prepare(self.model, self.guide, *args)

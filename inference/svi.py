@@ -20,6 +20,7 @@ from pyromoe.inference.maximum_likelihood import maximum_likelihood
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.restart import Restart
 from pyromoe.inference.result import Fit
+from pyromoe.inference.unfinished import recognise, run
 from pyromoe.inference.weights import LogPosterior, complete, log_ratios
 from pyromoe.models import InputError
 from pyromoe.models.data import from_table, load
@@ -29,6 +30,7 @@ from pyromoe.models.spec_file import SpecFile, read_spec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.plan import Plan
     from pyromoe.models import Spec
     from pyromoe.models.divide import Data
@@ -46,6 +48,7 @@ def fit(
     budget: Budget | None = None,
     progress: Callable[[float, str], None] | None = None,
     data: Data | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Fit:
     """Fit a mixture of experts.
 
@@ -58,6 +61,8 @@ def fit(
         budget: in place of the spec's epochs.
         progress: called with the share that is done, 0 to 1, and what is being done.
         data: already encoded data, in place of both.
+        checkpoints: where to save what is needed to go on after an interruption, and to go on
+            from. A fit by em or lbfgs, which is soon over, begins anew.
 
     Returns:
         The restart with the highest log-likelihood plus log prior of the training rows; with early
@@ -83,6 +88,8 @@ def fit(
         what, remedy = "no row of these data was kept back", "encode them with this spec"
         raise InputError(what, file=data.source, field="fit.early_stopping", remedy=remedy)
     plan = dataclasses.replace(plan, spec=settle(plan.spec, len(data.train.rows)))
+    if checkpoints is not None:
+        recognise(checkpoints, plan.spec, data)
     if plan.spec.fit.optimiser in CONVERGED:
         with one_thread():
             return _converged(plan, data, budget, progress)
@@ -97,7 +104,7 @@ def fit(
                     share = (group.start + done * len(group)) / number
                     progress(share, _label(group, number) + text)
 
-            restarts += _restarts(plan, data, group, budget, report)
+            restarts += _restarts(plan, data, group, budget, report, checkpoints)
         best = max(restarts, key=lambda r: r.score)
         if best.log_likelihood is None:
             raise NumericalError(
@@ -176,11 +183,19 @@ def _label(group: range, number: int) -> str:
 
 
 def _restarts(
-    plan: Plan, data: Data, group: range, budget: Budget, report: Callable[[float, str], None]
+    plan: Plan,
+    data: Data,
+    group: range,
+    budget: Budget,
+    report: Callable[[float, str], None],
+    checkpoints: Checkpoints | None,
 ) -> list[Restart]:
     """Return fits from several starts, made side by side."""
     loop = Loop(plan, data, [start(plan, data, number) for number in group], budget, report)
-    loop.run()
+    if checkpoints is None:
+        loop.run()
+    else:
+        run(loop, checkpoints, f"starts {group.start + 1} to {group.stop}")
     for restart in loop.restarts:
         if restart.failure:
             restart.log_likelihood = None

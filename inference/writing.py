@@ -1,9 +1,11 @@
-"""A file that is written whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,43 @@ def new_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     if path.exists() and not overwrite:
         raise InputError("exists already", file=str(path), remedy="add --overwrite to replace it")
+    with _replacing(path) as temporary:
+        yield temporary
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, and come back when it is on the disk under its name.
+
+    Until then a file of that name is what it was before, whatever happens.
+
+    Raises:
+        OSError: where there is no space, with a note on how much is needed and free.
+    """
+    try:
+        with _replacing(path) as temporary, temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            error.filename = error.filename or str(path)
+            free = shutil.disk_usage(path.parent).free
+            error.add_note(f"{len(content):,} bytes are needed and {free:,} are free")
+        raise
+    to_disk(path.parent)
+
+
+def to_disk(path: Path) -> None:
+    """Come back when a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield temporary

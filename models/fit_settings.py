@@ -145,6 +145,14 @@ class Fit(Section):
             "one compiled by torch; auto chooses by the work ahead."
         ),
     ] = "auto"
+    checkpoint_seconds: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1e6,
+            description="Seconds between two checkpoints, from which an interrupted fit goes on.",
+        ),
+    ] = 60.0
 
 
 class Compare(Section):

@@ -1,0 +1,248 @@
+"""What an unfinished fit needs to go on, in a folder: whole, or as it was before.
+
+    a part's file  ->  the manifest that names it  ->  what no manifest names is deleted
+
+Each file is written under another name, forced to the disk and renamed. The manifest holds the
+size and SHA-256 of every part, and its own; the one before is kept, and taken up where the last is
+damaged. Nothing that is read is executed: tensors are safetensors, all else is JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import safetensors
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.torch import load as load_tensors, save as save_tensors
+
+from pyromoe.inference.writing import write_whole
+from pyromoe.models.errors import InputError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+FORMAT = 1
+GENERATIONS = 2
+"""Manifests that are kept."""
+MANIFEST = re.compile(r"manifest-(\d{6,12})\.json")
+OURS = re.compile(r"\.?(part|manifest)-\d{6,12}\.(safetensors|json)(\.[0-9a-f]+\.partial)?")
+
+
+BROKEN = (OSError, ValueError, LookupError, TypeError, RecursionError, safetensors.SafetensorError)
+"""What reading a damaged file raises."""
+
+
+class Stopped(BaseException):
+    """A signal asked to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by signal {number}")
+        self.number = number
+
+
+@dataclass
+class Signals:
+    """A signal that has come, for a fit that looks at it after every step.
+
+    Attributes:
+        came: its number.
+        awaited: whether somebody looks; a signal that nobody looks at stops at once.
+    """
+
+    came: int | None = None
+    awaited: bool = False
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A part of what is needed: tensors by name, and values that JSON holds exactly."""
+
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    file: str = Field(pattern=r"^part-\d{6,12}\.safetensors$")
+    size: int = Field(ge=8)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    format: Literal[1]
+    parts: dict[str, _Part]
+
+
+class Checkpoints:
+    """Parts of an unfinished fit by name, each as it was last saved.
+
+    A fit that is given checkpoints goes on from what it finds in them, to the same bits as if it
+    had never stopped, and saves there what it does.
+
+    Args:
+        folder: where; what is in it is verified, and it is made with the first part.
+        signals: after one of them the fit is left, as soon as its step is saved.
+
+    Attributes:
+        note: which checkpoint is damaged, and why, where an earlier one is taken; else empty.
+
+    Raises:
+        InputError: where every checkpoint is damaged.
+
+    >>> import tempfile
+    >>> from pyromoe.inference import Checkpoints, fit
+    >>> from pyromoe.models import parse_spec
+    >>> text = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
+    >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
+    >>> folder = tempfile.mkdtemp()
+    >>> first = fit(spec, checkpoints=Checkpoints(folder))
+    >>> again = fit(spec, checkpoints=Checkpoints(folder))  # takes no step: all is there
+    >>> again.fingerprint() == first.fingerprint()
+    True
+    """
+
+    def __init__(self, folder: Path | str, signals: Signals | None = None) -> None:
+        self.folder, self.note = Path(folder), ""
+        self.signals = Signals() if signals is None else signals
+        self.number, self.parts = 0, dict[str, _Part]()
+        self.last = time.monotonic()
+        if self.folder.is_dir():
+            self._open()
+
+    def take(self, name: str) -> Saved | None:
+        """Return a part as it was saved, None where there is none.
+
+        Raises:
+            InputError: where it is no longer what it was.
+        """
+        if name not in self.parts:
+            return None
+        path = self.folder / self.parts[name].file
+        try:
+            content = _verified(path, self.parts[name])
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            return Saved(load_tensors(content), json.loads(header["__metadata__"]["values"]))
+        except BROKEN as error:
+            raise _damaged(path, error) from None
+
+    def keep(self, name: str, saved: Saved) -> None:
+        """Save a part in the place of what had its name; come back when it is on the disk.
+
+        Raises:
+            OSError: where it cannot be written; what was saved before stays as it is.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors = {n: t.detach().clone().contiguous() for n, t in saved.tensors.items()}
+        content = save_tensors(tensors, {"values": json.dumps(dict(saved.values))})
+        self.number += 1
+        file = f"part-{self.number:06}.safetensors"
+        write_whole(self.folder / file, content)
+        part = _Part(file=file, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+        manifest = _written(self.parts | {name: part})
+        write_whole(self.folder / f"manifest-{self.number:06}.json", manifest)
+        self.parts[name] = part
+        self._tidy()
+        self.last = time.monotonic()
+
+    def due(self, every: float) -> bool:
+        """Whether it is time to save: after so many seconds, or before stopping."""
+        return self.signals.came is not None or time.monotonic() - self.last >= every
+
+    def inner(self, name: str) -> Checkpoints:
+        """Return the checkpoints of a fit among several, in a folder in this one."""
+        return Checkpoints(self.folder / name, self.signals)
+
+    def clear(self) -> None:
+        """Delete them, with their folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _open(self) -> None:
+        """Take up the last whole checkpoint."""
+        found = sorted(
+            (int(m[1]) for p in self.folder.iterdir() if (m := MANIFEST.fullmatch(p.name))),
+            reverse=True,
+        )
+        faults = []
+        for number in found:
+            path = self.folder / f"manifest-{number:06}.json"
+            try:
+                parts = _read(path.read_bytes())
+                for part in parts.values():
+                    _verified(self.folder / part.file, part)
+            except (OSError, ValueError) as error:
+                faults.append(_damaged(path, error))
+                continue
+            self.number, self.parts = max(found), parts
+            self.note = f"{faults[0]}; an earlier checkpoint is taken" if faults else ""
+            return
+        if faults:
+            raise faults[0]
+
+    def _tidy(self) -> None:
+        """Delete what the manifests that are kept do not name."""
+        names = [p.name for p in self.folder.iterdir() if OURS.fullmatch(p.name)]
+        manifests = sorted(n for n in names if MANIFEST.fullmatch(n))[-GENERATIONS:]
+        needed = set(manifests)
+        for name in manifests:
+            try:
+                needed |= {part.file for part in _read((self.folder / name).read_bytes()).values()}
+            except (OSError, ValueError):
+                needed.discard(name)
+        for name in set(names) - needed:
+            (self.folder / name).unlink(missing_ok=True)
+
+
+def _written(parts: Mapping[str, _Part]) -> bytes:
+    """Return a manifest, its first line the SHA-256 of the rest."""
+    found = _Manifest(format=FORMAT, parts=dict(parts)).model_dump_json(indent=1).encode()
+    return hashlib.sha256(found).hexdigest().encode() + b"\n" + found
+
+
+def _read(content: bytes) -> dict[str, _Part]:
+    """Return the parts of a manifest.
+
+    Raises:
+        ValueError: where it is not what was written.
+    """
+    digest, _, text = content.partition(b"\n")
+    if hashlib.sha256(text).hexdigest().encode() != digest:
+        raise ValueError("its SHA-256 is another")
+    return _Manifest.model_validate_json(text).parts
+
+
+def _verified(path: Path, part: _Part) -> bytes:
+    """Return what is in a file, which is as it was written.
+
+    Raises:
+        OSError: where it cannot be read.
+        ValueError: where it is not as it was written.
+    """
+    if path.is_symlink() or path.stat().st_size != part.size:
+        raise ValueError("has not the size that its manifest says")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != part.sha256:
+        raise ValueError("its SHA-256 is another than its manifest says")
+    return content
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        why = "is missing"
+    elif isinstance(error, OSError):
+        why = f"cannot be read ({error.strerror})"
+    elif isinstance(error, ValidationError):
+        why = "is not a manifest of ours"
+    else:
+        why = f"is damaged ({one_line(str(error), 120)})"
+    remedy = "start anew with --overwrite"
+    return InputError(why, file=str(getattr(error, "filename", None) or path), remedy=remedy)

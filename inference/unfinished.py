@@ -1,0 +1,149 @@
+"""A loop as a part of a checkpoint: everything that its next step needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pyromoe.inference.checkpoints import Saved, Stopped
+from pyromoe.models.errors import InputError, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from pyromoe.inference.checkpoints import Checkpoints
+    from pyromoe.inference.loop import Loop
+    from pyromoe.inference.restart import Restart
+    from pyromoe.models import Spec
+    from pyromoe.models.divide import Data
+
+MODULES = ("model", "guide")
+"""What of a restart is not written as JSON: its numbers are in the step."""
+MAY_CHANGE = ("output", "fit.epochs", "fit.checkpoint_seconds", "compare", "select")
+"""Settings that may differ from those of the fit that is gone on with."""
+NUMBERS = ("epoch", "written", "bucket", "rate", "options")
+"""Of a loop, what JSON holds exactly."""
+FIT = "fit"
+"""The part that says of what fit the others are."""
+
+
+def recognise(checkpoints: Checkpoints, spec: Spec, data: Data) -> None:
+    """Note of what fit the checkpoints are, or see that they are of this one.
+
+    Raises:
+        InputError: for another spec, naming the setting, or other data.
+    """
+    now = {"spec": spec.model_dump(mode="json"), "data": digest(data), "torch": version("torch")}
+    before = checkpoints.take(FIT)
+    if before is None:
+        checkpoints.keep(FIT, Saved(values=now))
+        return
+    remedy = "take the same again, or start anew with --overwrite"
+    for name, value, old in _differences(now["spec"], before.values["spec"]):
+        if not any(name == m or name.startswith(f"{m}.") for m in MAY_CHANGE):
+            what = f"is {quoted(value)} and was {quoted(old)} in the unfinished fit"
+            raise InputError(what, field=name, remedy=remedy)
+    if now["data"] != before.values["data"]:
+        what = "the data are not those of the unfinished fit"
+        raise InputError(what, file=data.source, remedy=remedy)
+    if now["torch"] != before.values["torch"]:
+        checkpoints.note = (
+            f"the fit was begun with torch {before.values['torch']} and goes on with "
+            f"{now['torch']}: its last digits may differ"
+        )
+
+
+def digest(data: Data) -> str:
+    """Return the SHA-256 of all rows as they are fitted and tested."""
+    found = hashlib.sha256(repr(data.encoding).encode())
+    for part in (data.train, data.test, data.kept):
+        for array in () if part is None else (part.x, part.y, part.rows):
+            found.update(f"{array.shape} {array.dtype}".encode())
+            found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def run(loop: Loop, checkpoints: Checkpoints, name: str) -> None:
+    """Run a loop from where it was left, and save it as often as its spec says.
+
+    Raises:
+        Stopped: after a signal, when its step is saved.
+    """
+    every, signals = loop.plan.spec.fit.checkpoint_seconds, checkpoints.signals
+
+    def save(loop: Loop, ended: bool) -> None:
+        if ended or checkpoints.due(every):
+            checkpoints.keep(name, saved(loop, ended=ended))
+        if signals.came is not None:
+            raise Stopped(signals.came)
+
+    before = checkpoints.take(name)
+    if before is not None:
+        go_on(loop, before)
+    if before is not None and before.values["ended"]:
+        loop.take.hand_over()
+        return
+    loop.save, signals.awaited = save, True
+    try:
+        loop.run()
+    finally:
+        signals.awaited = False
+
+
+def saved(loop: Loop, *, ended: bool) -> Saved:
+    """Return what a loop needs to go on, between two steps or after its last."""
+    step, tensors = loop.take.saved(), dict[str, "Tensor"]()
+    tensors |= {f"order_{r}": state for r, state in enumerate(loop.began)}
+    if loop.watch is not None:
+        tensors["best"] = loop.watch.best
+    tensors["losses"] = torch.tensor(loop.losses, dtype=torch.float64)
+    values = {
+        **step.values,
+        "ended": ended,
+        **{name: getattr(loop, name) for name in NUMBERS},
+        "orders": len(loop.began),
+        "elapsed": loop.elapsed,
+        "restarts": [_record(restart) for restart in loop.restarts],
+    }
+    return Saved({**step.tensors, **tensors}, values)
+
+
+def go_on(loop: Loop, before: Saved) -> None:
+    """Take up a loop where it was saved; its step follows before it is next taken.
+
+    Raises:
+        InputError: where it was saved by a loop of another form.
+    """
+    tensors, values = before.tensors, before.values
+    loop.take.go_on(before)
+    loop.losses = tensors["losses"].tolist()
+    for name in NUMBERS:
+        setattr(loop, name, values[name])
+    loop.started -= values["elapsed"]
+    loop.began = [tensors[f"order_{r}"] for r in range(values["orders"])]
+    if loop.watch is not None:
+        loop.watch.best.copy_(tensors["best"])
+    for restart, record in zip(loop.restarts, values["restarts"], strict=True):
+        for name, value in record.items():
+            setattr(restart, name, value)
+
+
+def _record(restart: Restart) -> dict[str, Any]:
+    names = [field.name for field in dataclasses.fields(restart) if field.name not in MODULES]
+    return {name: getattr(restart, name) for name in names}
+
+
+def _differences(now: Any, before: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted name of every setting that differs, what it is and what it was."""
+    if isinstance(now, dict) and isinstance(before, dict):
+        for key in dict.fromkeys([*now, *before]):
+            inner = f"{name}.{key}" if name else key
+            yield from _differences(now.get(key), before.get(key), inner)
+    elif now != before:
+        yield name, now, before
