@@ -22,6 +22,7 @@ import safetensors
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load as load_tensors, save as save_tensors
 
+from pyromoe.inference.signals import Signals
 from pyromoe.inference.writing import write_whole
 from pyromoe.models.errors import InputError, one_line
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-FORMAT = 1
 GENERATIONS = 2
 """Manifests that are kept."""
 MANIFEST = re.compile(r"manifest-(\d{6,12})\.json")
@@ -39,27 +39,6 @@ OURS = re.compile(r"\.?(part|manifest)-\d{6,12}\.(safetensors|json)(\.[0-9a-f]+\
 
 BROKEN = (OSError, ValueError, LookupError, TypeError, RecursionError, safetensors.SafetensorError)
 """What reading a damaged file raises."""
-
-
-class Stopped(BaseException):
-    """A signal asked to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by signal {number}")
-        self.number = number
-
-
-@dataclass
-class Signals:
-    """A signal that has come, for a fit that looks at it after every step.
-
-    Attributes:
-        came: its number.
-        awaited: whether somebody looks; a signal that nobody looks at stops at once.
-    """
-
-    came: int | None = None
-    awaited: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,8 +114,13 @@ class Checkpoints:
         except BROKEN as error:
             raise _damaged(path, error) from None
 
-    def keep(self, name: str, saved: Saved) -> None:
+    def keep(self, name: str, saved: Saved, *, whole: bool = True) -> None:
         """Save a part in the place of what had its name; come back when it is on the disk.
+
+        Args:
+            name: of the part.
+            saved: what is in it.
+            whole: whether the parts make a checkpoint; one that needs another after it does not.
 
         Raises:
             OSError: where it cannot be written; what was saved before stays as it is.
@@ -148,10 +132,11 @@ class Checkpoints:
         file = f"part-{self.number:06}.safetensors"
         write_whole(self.folder / file, content)
         part = _Part(file=file, size=len(content), sha256=hashlib.sha256(content).hexdigest())
-        manifest = _written(self.parts | {name: part})
-        write_whole(self.folder / f"manifest-{self.number:06}.json", manifest)
-        self.parts[name] = part
-        self._tidy()
+        parts = self.parts | {name: part}
+        if whole:
+            write_whole(self.folder / f"manifest-{self.number:06}.json", _written(parts))
+            self._tidy()
+        self.parts = parts
         self.last = time.monotonic()
 
     def due(self, every: float) -> bool:
@@ -204,7 +189,7 @@ class Checkpoints:
 
 def _written(parts: Mapping[str, _Part]) -> bytes:
     """Return a manifest, its first line the SHA-256 of the rest."""
-    found = _Manifest(format=FORMAT, parts=dict(parts)).model_dump_json(indent=1).encode()
+    found = _Manifest(format=1, parts=dict(parts)).model_dump_json(indent=1).encode()
     return hashlib.sha256(found).hexdigest().encode() + b"\n" + found
 
 

@@ -22,6 +22,7 @@ from pyromoe.inference.new_command import new
 from pyromoe.inference.options import Overwrite, Settings, SpecPath  # noqa: TC001  # typer reads them
 from pyromoe.inference.report_command import report
 from pyromoe.inference.select_command import select
+from pyromoe.inference.signals import Stopped
 from pyromoe.inference.startup import lightly
 from pyromoe.inference.writing import new_file
 
@@ -136,7 +137,7 @@ def main() -> None:
     except BrokenPipeError:
         terminal.quiet_pipe()
         code = terminal.OK
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, Stopped) as error:
         code = terminal.exit_code(error)
     sys.exit(code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annota
     DirectoryPath,
     Out,
     Overwrite,
+    Resume,
     RunPath,
     Settings,
     SpecPath,
@@ -20,6 +22,9 @@ from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annota
 from pyromoe.inference.report_command import write_and_say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.models.spec_file import SpecFile
 
 
@@ -31,20 +36,26 @@ def fit(
     set_: Settings = None,
     out: Out = None,
     overwrite: Overwrite = False,
+    resume: Resume = False,
     budget: BudgetText = None,
 ) -> None:
-    """Fit a spec and write a run directory."""
+    """Fit a spec and write a run directory.
+
+    Ctrl-C and SIGTERM save the fit in DIR.unfinished; the same command with --resume goes on with
+    it, to the same bits. So it does after a crash, from the last checkpoint.
+    """
     from pyromoe.inference.inspection import show
     from pyromoe.inference.run_directory import save_run
-    from pyromoe.inference.store import new_directory
     from pyromoe.inference.summaries.of_directory import summarise
     from pyromoe.inference.svi import fit as run
 
     file = _read(spec, set_, treatment)
-    target = _target(out, file, spec)
-    with new_directory(target, overwrite=overwrite) as folder:
+    target = _target(out, file, spec, resume=resume)
+    if resume and _is_finished(target):
+        return
+    with _resumable(target, resume=resume, overwrite=overwrite) as (folder, checkpoints):
         with terminal.progress() as report:
-            result = run(file, budget=_budget(budget), progress=report)
+            result = run(file, budget=_budget(budget), progress=report, checkpoints=checkpoints)
         save_run(result, folder, target)
     show(summarise(target))
     terminal.out.print(f"\nwritten to {target}; next: pyromoe inspect {target}", markup=False)
@@ -61,25 +72,38 @@ def compare(
     set_: Settings = None,
     out: Out = None,
     overwrite: Overwrite = False,
+    resume: Resume = False,
     budget: BudgetText = None,
 ) -> None:
-    """Fit a spec with several treatments of z, side by side."""
+    """Fit a spec with several treatments of z, side by side.
+
+    Ctrl-C and SIGTERM save what was done in DIR.unfinished; the same command with --resume goes on
+    with it, and repeats no fit that has ended.
+    """
     from pyromoe.inference.comparison import compare as run
     from pyromoe.inference.run_directory import save_run
-    from pyromoe.inference.store import new_directory, save_spec, write_csv, write_json
+    from pyromoe.inference.store import save_spec, write_csv, write_json
 
     chosen = {"treatments": treatments, "seeds": seeds}
     lists = [f"compare.{name}=[{text}]" for name, text in chosen.items() if text is not None]
     file = _read(spec, [*(set_ or ()), *lists], None)
-    target = _target(out, file, spec)
-    with new_directory(target, overwrite=overwrite) as folder:
+    target = _target(out, file, spec, resume=resume)
+    if resume and _is_finished(target):
+        return
+    with _resumable(target, resume=resume, overwrite=overwrite) as (folder, checkpoints):
 
         def keep(name: str, result: Any) -> None:
-            (folder / name).mkdir()
+            (folder / name).mkdir(exist_ok=True)
             save_run(result, folder / name, target / name)
 
         with terminal.progress() as report:
-            result = run(file, budget=_budget(budget), progress=report, keep=keep)
+            result = run(
+                file,
+                budget=_budget(budget),
+                progress=report,
+                keep=keep,
+                checkpoints=checkpoints,
+            )
         summary = {"summary": result.summary, "measured_on": result.measured_on}
         write_json(folder / "comparison.json", summary | {"rows": result.rows})
         save_spec(file, folder, target)
@@ -165,12 +189,42 @@ def _read(spec: Path, settings: list[str] | None, treatment: str | None) -> Spec
     return read_spec(spec, overrides)
 
 
-def _target(out: Path | None, file: SpecFile, spec: Path) -> Path:
+def _target(out: Path | None, file: SpecFile, spec: Path, *, resume: bool) -> Path:
     """Return the directory to write; one that nobody named never collides."""
-    from pyromoe.inference.store import free_directory
+    from pyromoe.inference.directories import free_directory, last_directory
 
     named = out or (file.spec.output.directory and Path(file.spec.output.directory))
-    return named or free_directory(Path("runs") / spec.stem)
+    own = Path("runs") / spec.stem
+    return named or (last_directory(own) if resume else free_directory(own))
+
+
+def _is_finished(target: Path) -> bool:
+    """Say so where there is nothing to go on with."""
+    from pyromoe.inference.directories import is_finished
+
+    if finished := is_finished(target):
+        terminal.out.print(f"{target} is finished: nothing is left to go on with", markup=False)
+    return finished
+
+
+@contextmanager
+def _resumable(
+    target: Path, *, resume: bool, overwrite: bool
+) -> Iterator[tuple[Path, Checkpoints]]:
+    """Give the folder to write in and its checkpoints, and hold signals until these are saved."""
+    from pyromoe.inference.checkpoints import Checkpoints
+    from pyromoe.inference.directories import resumable_directory
+
+    with (
+        resumable_directory(target, resume=resume, overwrite=overwrite) as place,
+        terminal.deferring() as signals,
+    ):
+        checkpoints = Checkpoints(place.checkpoints, signals)
+        if checkpoints.note:
+            terminal.err.print(checkpoints.note, markup=False)
+        if checkpoints.parts:
+            terminal.err.print(f"going on with {place.folder}", markup=False)
+        yield place.folder, checkpoints
 
 
 def _budget(text: str | None) -> Any:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyromoe.inference.checkpoints import Saved
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.svi import as_file, fit
+from pyromoe.inference.unfinished import recognise
 from pyromoe.models.data import from_table, load
 from pyromoe.models.errors import listed
 
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from pyromoe.inference.budget import Budget
+    from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.result import Fit
     from pyromoe.models.divide import Data
     from pyromoe.models.spec import Spec
@@ -103,6 +107,7 @@ def compare(
     budget: Budget | None = None,
     progress: Callable[[float, str], None] | None = None,
     keep: Callable[[str, Fit], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Comparison:
     """Fit a spec once for each treatment and seed, on the same rows.
 
@@ -118,6 +123,8 @@ def compare(
         budget: for each start of each fit, in place of the spec's epochs.
         progress: called with the share that is done and what is being done.
         keep: called with the name and the fit, as each ends.
+        checkpoints: where to save what is needed to go on after an interruption, and to go on
+            from; a fit that has ended is not repeated.
 
     Raises:
         InputError: for a mistake in the spec or the data, before the first fit begins.
@@ -143,6 +150,8 @@ def compare(
         for seed in (seeds if seeds is not None else file.spec.compare.seeds)
         for each, name in zip(files, names, strict=True)
     ]
+    if checkpoints is not None:
+        recognise(checkpoints, file.spec, data, budget)
     rows: list[dict[str, Any]] = []
     held_out: list[NDArray[np.float64] | None] = []
     for i, (each, name, seed) in enumerate(work):
@@ -151,17 +160,39 @@ def compare(
             if progress is not None:
                 progress((i + done) / len(work), f"{name}: {text}")
 
-        try:
-            result = fit(each, budget=budget, progress=report, data=data)
-        except NumericalError as error:
-            rows.append({"treatment": name, "seed": seed, "failure": str(error)})
-            held_out.append(None)
-            continue
-        rows.append(_row(result, seed))
-        held_out.append(_held_out(result, data))
-        if keep is not None:
-            keep(f"{name}-{seed}", result)
+        label = f"{name}-{seed}"
+        ended = None if checkpoints is None else checkpoints.take(label)
+        if ended is None:
+            ended = _fitted(each, seed, data, budget, report, keep, checkpoints)
+            if checkpoints is not None:
+                checkpoints.keep(label, ended)
+                checkpoints.inner(label).clear()
+        rows.append(dict(ended.values))
+        found = ended.tensors.get("held_out")
+        held_out.append(None if found is None else found.numpy())
     return Comparison(rows, held_out, "test" if len(data.test.rows) else "train")
+
+
+def _fitted(
+    file: SpecFile,
+    seed: int,
+    data: Data,
+    budget: Budget | None,
+    report: Callable[[float, str], None],
+    keep: Callable[[str, Fit], None] | None,
+    checkpoints: Checkpoints | None,
+) -> Saved:
+    """Fit once; return its row, and log p(y | x) of the rows held out."""
+    name = file.spec.treatment.name
+    label = f"{name}-{seed}"
+    inner = None if checkpoints is None else checkpoints.inner(label)
+    try:
+        result = fit(file, budget=budget, progress=report, data=data, checkpoints=inner)
+    except NumericalError as error:
+        return Saved(values={"treatment": name, "seed": seed, "failure": str(error)})
+    if keep is not None:
+        keep(label, result)
+    return Saved({"held_out": _held_out(result, data)}, _row(result, seed))
 
 
 def _row(result: Fit, seed: int) -> dict[str, Any]:
@@ -185,12 +216,9 @@ def _row(result: Fit, seed: int) -> dict[str, Any]:
     }
 
 
-def _held_out(result: Fit, data: Data) -> NDArray[np.float64]:
+def _held_out(result: Fit, data: Data) -> Tensor:
     part = data.test if len(data.test.rows) else data.train
-    values: NDArray[np.float64] = (
-        result.log_likelihood(*to_tensors(part, result.spec)).double().numpy()
-    )
-    return values
+    return result.log_likelihood(*to_tensors(part, result.spec)).double()
 
 
 def _present(values: NDArray[np.float64] | None) -> NDArray[np.float64]:

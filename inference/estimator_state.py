@@ -10,10 +10,11 @@ import torch
 from pydantic import JsonValue, ValidationError
 
 from pyromoe.inference.build import build
+from pyromoe.inference.directories import new_directory
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.reading import read_json
 from pyromoe.inference.result import Fit
-from pyromoe.inference.store import load_fit, new_directory, save_fit, write_json
+from pyromoe.inference.store import load_fit, save_fit, write_json
 from pyromoe.models.encoding import Encoding
 from pyromoe.models.errors import InputError
 from pyromoe.models.settings import Section

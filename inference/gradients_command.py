@@ -32,11 +32,10 @@ def gradients(
     the fit starts and where it ends, and set against exact gradients. Writes gradients.json,
     gradients.csv and gradients.svg.
     """
+    from pyromoe.inference.directories import free_directory, new_directory
     from pyromoe.inference.lab import gradients as run
     from pyromoe.inference.pictures import gradients_figure, to_svg
     from pyromoe.inference.store import (
-        free_directory,
-        new_directory,
         save_spec,
         write_csv,
         write_json,

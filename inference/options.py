@@ -23,3 +23,7 @@ BudgetText = Annotated[
     str | None,
     typer.Option(metavar="UNIT=N", help="steps=N, evaluations=N or seconds=S instead of epochs."),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on where an interrupted fit has left off, if one has."),
+]

@@ -41,12 +41,11 @@ def select(
     selection.csv, selection.svg, held_out.csv (log p(y|x) of every row while it was held out) and
     a run directory for each candidate, fitted to all training rows.
     """
+    from pyromoe.inference.directories import free_directory, new_directory
     from pyromoe.inference.pictures import selection_figure, to_svg
     from pyromoe.inference.run_directory import save_run
     from pyromoe.inference.selection import select as run
     from pyromoe.inference.store import (
-        free_directory,
-        new_directory,
         save_spec,
         write_csv,
         write_json,

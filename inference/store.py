@@ -1,4 +1,4 @@
-"""Directories on disk: written whole or not at all, read without running anything in them."""
+"""What is in a run directory: written, and read without running anything in it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import csv
 import dataclasses
 import json
 import os
-import secrets
-import shutil
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,52 +23,11 @@ from pyromoe.models.errors import InputError
 from pyromoe.models.spec_file import read_spec, to_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
     from pyromoe.models import Spec, SpecFile
-
-OURS = ("spec.yaml", "comparison.json", "gradients.json", "selection.json")
-"""A folder with one of these was written here, and may be overwritten."""
-
-
-def free_directory(wanted: Path) -> Path:
-    """Return the folder, or the first of `wanted-2`, `wanted-3`, ... that does not exist."""
-    candidates = [wanted, *(wanted.with_name(f"{wanted.name}-{i}") for i in range(2, 10_000))]
-    return next(c for c in candidates if not c.exists())
-
-
-@contextmanager
-def new_directory(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give an empty folder that takes the name `target` when the block ends without an error.
-
-    Raises:
-        InputError: where the target exists, unless it is to be overwritten and was written here.
-        OSError: where nothing can be written, before the block begins.
-    """
-    if target.exists() and not overwrite:
-        remedy = "name another with --out, or replace it with --overwrite"
-        raise InputError("exists already", file=str(target), remedy=remedy)
-    if target.exists() and not any((target / name).exists() for name in OURS):
-        remedy = "name another with --out"
-        raise InputError("is not a directory of ours to overwrite", file=str(target), remedy=remedy)
-    made = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-    folder.mkdir()
-    try:
-        yield folder
-        old = target.with_name(f"{folder.name}.old")
-        if target.exists():
-            target.rename(old)
-        folder.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        for parent in made:
-            with suppress(OSError):  # it holds what was written
-                parent.rmdir()
 
 
 def write_json(path: Path, value: object) -> None:
@@ -101,7 +57,7 @@ def save_fit(fit: Fit, folder: Path, target: Path) -> None:
     write_json(folder / "metrics.json", fit.metrics)
     write_csv(folder / "history.csv", fit.history)
     checkpoints = folder / "checkpoints"
-    checkpoints.mkdir()
+    checkpoints.mkdir(exist_ok=True)
     write_json(checkpoints / "encoding.json", fit.encoding.to_json())
     tensors = {name: t.contiguous() for name, t in fit.tensors().items()}
     (checkpoints / "parameters.safetensors").write_bytes(save_tensors(tensors))

@@ -89,7 +89,7 @@ def fit(
         raise InputError(what, file=data.source, field="fit.early_stopping", remedy=remedy)
     plan = dataclasses.replace(plan, spec=settle(plan.spec, len(data.train.rows)))
     if checkpoints is not None:
-        recognise(checkpoints, plan.spec, data)
+        recognise(checkpoints, plan.spec, data, budget)
     if plan.spec.fit.optimiser in CONVERGED:
         with one_thread():
             return _converged(plan, data, budget, progress)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pyromoe.inference.signals import Signals, Stopped
 from pyromoe.models.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.summaries.summary import Tabular
 
-OK, BUG, INPUT, ENVIRONMENT, NUMERICAL, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 130, 143
+OK, BUG, INPUT, ENVIRONMENT, NUMERICAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
+OUT_OF_MEMORY = "out of memory; try a smaller fit.batch_size or fewer output.draws"
 PLAIN_EVERY = 15.0
 """Seconds between two lines of progress where there is no terminal to draw a bar on."""
 
@@ -37,22 +39,24 @@ def fail(message: str) -> None:
 
 def exit_code(error: BaseException) -> int:
     """Print what went wrong as one line, and return the exit code for it."""
+    notes = getattr(error, "__notes__", [])
     if isinstance(error, InputError):
         fail(str(error))
         return INPUT
-    if isinstance(error, KeyboardInterrupt):
-        fail("stopped; nothing was written")
-        return INTERRUPTED
+    if isinstance(error, (KeyboardInterrupt, Stopped)):
+        fail("; ".join(["stopped", *notes]))
+        return 128 + error.number if isinstance(error, Stopped) else INTERRUPTED
     if isinstance(error, ArithmeticError):
         fail(str(error))
         return NUMERICAL
     if isinstance(error, MemoryError):
-        fail("out of memory; try a smaller fit.batch_size or fewer output.draws")
+        fail("; ".join([OUT_OF_MEMORY, *notes]))
         return ENVIRONMENT
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         what = f"{where}{error.strerror or error}"
-        fail(f"{what}; check space and permissions, or name another --out")
+        remedy = "check space and permissions, or name another --out"
+        fail("; ".join([what, *(notes or [remedy])]))
         return ENVIRONMENT
     with tempfile.NamedTemporaryFile("w", prefix="pyromoe-", suffix=".txt", delete=False) as file:
         traceback.print_exception(error, file=file)
@@ -62,17 +66,21 @@ def exit_code(error: BaseException) -> int:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that nothing half-written is left behind."""
-
-    def stop(number: int, frame: object) -> None:
-        fail("terminated; nothing was written")
-        raise SystemExit(TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
+    """Turn Ctrl-C and SIGTERM into an exception, so that nothing half-written is left behind."""
+    with deferring():
         yield
+
+
+@contextmanager
+def deferring() -> Iterator[Signals]:
+    """Give what holds Ctrl-C or SIGTERM until a fit that looks for it has saved its step."""
+    signals = Signals()
+    before = {n: signal.signal(n, signals.take) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield signals
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

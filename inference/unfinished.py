@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pyromoe.inference.checkpoints import Saved, Stopped
+from pyromoe.inference.checkpoints import Saved
+from pyromoe.inference.signals import Stopped
 from pyromoe.models.errors import InputError, quoted
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from pyromoe.inference.budget import Budget
     from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.loop import Loop
     from pyromoe.inference.restart import Restart
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 MODULES = ("model", "guide")
 """What of a restart is not written as JSON: its numbers are in the step."""
-MAY_CHANGE = ("output", "fit.epochs", "fit.checkpoint_seconds", "compare", "select")
+MAY_CHANGE = ("output", "fit.checkpoint_seconds", "compare", "select")
 """Settings that may differ from those of the fit that is gone on with."""
 NUMBERS = ("epoch", "written", "bucket", "rate", "options")
 """Of a loop, what JSON holds exactly."""
@@ -33,16 +35,17 @@ FIT = "fit"
 """The part that says of what fit the others are."""
 
 
-def recognise(checkpoints: Checkpoints, spec: Spec, data: Data) -> None:
+def recognise(checkpoints: Checkpoints, spec: Spec, data: Data, budget: Budget | None) -> None:
     """Note of what fit the checkpoints are, or see that they are of this one.
 
     Raises:
         InputError: for another spec, naming the setting, or other data.
     """
-    now = {"spec": spec.model_dump(mode="json"), "data": digest(data), "torch": version("torch")}
+    settings = {**spec.model_dump(mode="json"), "--budget": budget and dataclasses.asdict(budget)}
+    now = {"spec": settings, "data": digest(data), "torch": version("torch")}
     before = checkpoints.take(FIT)
     if before is None:
-        checkpoints.keep(FIT, Saved(values=now))
+        checkpoints.keep(FIT, Saved(values=now), whole=False)
         return
     remedy = "take the same again, or start anew with --overwrite"
     for name, value, old in _differences(now["spec"], before.values["spec"]):
