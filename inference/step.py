@@ -23,10 +23,10 @@ import torch
 from pyromoe.inference import graph as graphs
 from pyromoe.inference.auto import Auto
 from pyromoe.inference.call import Call, form, tensors_in
-from pyromoe.inference.checkpoints import Saved
 from pyromoe.inference.members import Member, flat, to_state
 from pyromoe.inference.optimisers import Optimiser, as_optimiser
 from pyromoe.inference.replay import replayed
+from pyromoe.inference.step_state import take_up
 from pyromoe.models import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from pyromoe.guides.noise import Recipe
     from pyromoe.inference.auto import Mode
+    from pyromoe.inference.checkpoints import Saved
     from pyromoe.inference.elbo import Treatment_ELBO
     from pyromoe.models.trace import Program
 
@@ -97,7 +98,7 @@ class Step:
         self.values = flat(self.members)
         self.moments = [torch.zeros_like(self.values) for _ in range(self.optimiser.moments)]
         self.state: list[Tensor] | None = None
-        self.before: Saved | None = None
+        self.before: Saved | None = None  # what is to be taken up
         self.taken, self.ahead = 0, 0
         self.calls: dict[object, Call] = {}
         self.runs: dict[object, Run] = {}
@@ -143,25 +144,6 @@ class Step:
         """How steps were run: for metrics and messages."""
         return self.note or (self.auto.text if self.mode == "auto" else self.mode)
 
-    def saved(self) -> Saved:
-        """Return what the next step needs."""
-        moments = {f"moment_{i}": moment for i, moment in enumerate(self.moments)}
-        state = {f"state_{i}": leaf for i, leaf in enumerate(self.state or ())}
-        noise = {f"noise_{r}": m.source.get_state() for r, m in enumerate(self.members)}
-        tensors = {"values": self.values, **moments, **state, **noise}
-        return Saved(tensors, {"taken": self.taken})
-
-    def go_on(self, saved: Saved) -> None:
-        """Take up what was saved; the treatments' states and noise before the next step.
-
-        Raises:
-            InputError: where it was saved by a step of another form.
-        """
-        self.taken = saved.values["taken"]
-        for i, tensor in enumerate([self.values, *self.moments]):
-            tensor.copy_(saved.tensors[f"moment_{i - 1}" if i else "values"])
-        self.before = saved
-
     def hand_over(self) -> None:
         """Give modules numbers of their own in the place of views, and treatments their states."""
         for r, member in enumerate(self.members):
@@ -194,13 +176,7 @@ class Step:
             leaves.append(found)
         stacked = [torch.stack(each) for each in zip(*leaves, strict=True)]
         self.state = stacked if len(self.members) > 1 else leaves[0]
-        if self.before is not None:
-            tensors = self.before.tensors
-            self.state = [tensors[f"state_{i}"] for i in range(len(self.state))]
-            for r, member in enumerate(self.members):
-                member.source.set_state(tensors[f"noise_{r}"])
-                self._give_state(r)
-            self.before = None
+        self.state = take_up(self.members, self.before, self.state)
 
     def _give_state(self, r: int) -> None:
         assert self.state is not None

@@ -11,6 +11,7 @@ import torch
 
 from pyromoe.inference.checkpoints import Saved
 from pyromoe.inference.signals import Stopped
+from pyromoe.inference.step_state import restore_step, save_step
 from pyromoe.models.errors import InputError, quoted
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def run(loop: Loop, checkpoints: Checkpoints, name: str) -> None:
 
 def saved(loop: Loop, *, ended: bool) -> Saved:
     """Return what a loop needs to go on, between two steps or after its last."""
-    step, tensors = loop.take.saved(), dict[str, "Tensor"]()
+    step, tensors = save_step(loop.take), dict[str, "Tensor"]()
     tensors |= {f"order_{r}": state for r, state in enumerate(loop.began)}
     if loop.watch is not None:
         tensors["best"] = loop.watch.best
@@ -124,7 +125,7 @@ def go_on(loop: Loop, before: Saved) -> None:
         InputError: where it was saved by a loop of another form.
     """
     tensors, values = before.tensors, before.values
-    loop.take.go_on(before)
+    restore_step(loop.take, before)
     loop.losses = tensors["losses"].tolist()
     for name in NUMBERS:
         setattr(loop, name, values[name])

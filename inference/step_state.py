@@ -1,0 +1,43 @@
+"""A step as a part of a checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyromoe.inference.checkpoints import Saved
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from pyromoe.inference.members import Member
+    from pyromoe.inference.step import Step
+
+
+def save_step(step: Step) -> Saved:
+    """Return what the next step needs."""
+    moments = {f"moment_{i}": moment for i, moment in enumerate(step.moments)}
+    state = {f"state_{i}": leaf for i, leaf in enumerate(step.state or ())}
+    noise = {f"noise_{r}": m.source.get_state() for r, m in enumerate(step.members)}
+    return Saved({"values": step.values, **moments, **state, **noise}, {"taken": step.taken})
+
+
+def restore_step(step: Step, saved: Saved) -> None:
+    """Go back to what was saved; treatments and noise follow when a step is taken."""
+    step.values.copy_(saved.tensors["values"])
+    for i, moment in enumerate(step.moments):
+        moment.copy_(saved.tensors[f"moment_{i}"])
+    step.taken, step.before = saved.values["taken"], saved
+
+
+def take_up(members: Sequence[Member], saved: Saved | None, state: list[Tensor]) -> list[Tensor]:
+    """Return the leaves of the treatments' states, as they were saved if they were.
+
+    The noise of the members goes on from where it was.
+    """
+    if saved is None:
+        return state
+    for r, member in enumerate(members):
+        member.source.set_state(saved.tensors[f"noise_{r}"])
+    return [saved.tensors[f"state_{i}"] for i in range(len(state))]
