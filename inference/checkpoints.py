@@ -157,7 +157,7 @@ class Checkpoints:
             (int(m[1]) for p in self.folder.iterdir() if (m := MANIFEST.fullmatch(p.name))),
             reverse=True,
         )
-        faults = []
+        faults = list[InputError]()
         for number in found:
             path = self.folder / f"manifest-{number:06}.json"
             try:
@@ -168,7 +168,8 @@ class Checkpoints:
                 faults.append(_damaged(path, error))
                 continue
             self.number, self.parts = max(found), parts
-            self.note = f"{faults[0]}; an earlier checkpoint is taken" if faults else ""
+            if faults:
+                self.note = f"{faults[0].file}: {faults[0].what}; an earlier checkpoint is taken"
             return
         if faults:
             raise faults[0]
@@ -210,17 +211,19 @@ def _verified(path: Path, part: _Part) -> bytes:
 
     Raises:
         OSError: where it cannot be read.
-        ValueError: where it is not as it was written.
+        InputError: where it is not as it was written.
     """
     if path.is_symlink() or path.stat().st_size != part.size:
-        raise ValueError("has not the size that its manifest says")
+        raise _damaged(path, ValueError("it has not the size that its manifest says"))
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != part.sha256:
-        raise ValueError("its SHA-256 is another than its manifest says")
+        raise _damaged(path, ValueError("its SHA-256 is another than its manifest says"))
     return content
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
+    if isinstance(error, InputError):
+        return error
     if isinstance(error, FileNotFoundError):
         why = "is missing"
     elif isinstance(error, OSError):

@@ -105,28 +105,28 @@ def resumable_directory(
     _check(target, overwrite=overwrite)
     folder = unfinished(target)
     if folder.exists() and not (resume or overwrite):
+        what = "is there, from a fit that was interrupted"
         remedy = "go on with it with --resume, or start anew with --overwrite"
-        raise InputError(
-            "is there from a fit that was interrupted", file=str(folder), remedy=remedy
-        )
+        raise InputError(what, file=str(folder), remedy=remedy)
     made = _make_parents(target)
     folder.mkdir(exist_ok=True)
     place = Resumable(target, folder, folder / CHECKPOINTS)
-    try:
-        with _locked(folder):
-            if not resume:
-                _empty(folder)
+    with _locked(folder):
+        if not resume:
+            _empty(folder)
+        begun = _has_checkpoints(place)
+        try:
             yield place
             _put(folder, target)
-    except BaseException as error:
-        # The same mistake, or the same numbers, would end it the same way.
-        again = isinstance(error, (InputError, ArithmeticError))
-        if not again and any(place.checkpoints.rglob("manifest-*")):
-            error.add_note(f"what was done is kept in {folder}; go on with --resume")
-        else:
-            error.add_note("nothing was written")
-            _remove(folder, made)
-        raise
+        except BaseException as error:
+            # The same mistake, or the same numbers, would end it the same way.
+            again = isinstance(error, (InputError, ArithmeticError))
+            if begun or (_has_checkpoints(place) and not again):
+                error.add_note(f"what was done is kept in {folder}; go on with --resume")
+            else:
+                error.add_note("nothing was written")
+                _remove(folder, made)
+            raise
     shutil.rmtree(target / CHECKPOINTS, ignore_errors=True)
     (target / LOCK).unlink(missing_ok=True)
 
@@ -138,6 +138,10 @@ def _check(target: Path, *, overwrite: bool) -> None:
     if target.exists() and not any((target / name).exists() for name in OURS):
         remedy = "name another with --out"
         raise InputError("is not a directory of ours to overwrite", file=str(target), remedy=remedy)
+
+
+def _has_checkpoints(place: Resumable) -> bool:
+    return any(place.checkpoints.rglob("manifest-*"))
 
 
 def _make_parents(target: Path) -> list[Path]:

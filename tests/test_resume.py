@@ -1,0 +1,395 @@
+"""An interrupted fit goes on, from wherever it was, to the bits that it would have reached."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import interruptions
+import numpy as np
+import pytest
+import torch
+from command import Result, called
+from interruptions import (
+    Problem,
+    in_place,
+    interrupt_every_call,
+    kill_at_random,
+    without_moments,
+    without_noise,
+)
+
+from pyromoe.inference import Budget, Checkpoints, compare, fit, svi, unfinished
+from pyromoe.inference.signals import Signals, Stopped
+from pyromoe.inference.treatments import TREATMENTS
+from pyromoe.models import InputError
+from pyromoe.models.spec_file import parse_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pyromoe.inference.checkpoints import Saved
+
+NOISY = "treatment={name: gumbel_softmax, temperature: {start: 1.0, end: 0.1}}"
+EAGER = "fit.mode=eager"
+EVERY_WAY = ("before", "after", "torn", "full")
+
+
+@pytest.fixture(autouse=True)
+def _float32() -> None:
+    torch.set_default_dtype(torch.float32)  # as in the command
+
+
+def stop_often(
+    problem: Problem, folder: Path, monkeypatch: pytest.MonkeyPatch, every: int
+) -> tuple[Any, int]:
+    """Stop a fit after every so many of its checkpoints; return its outcome and the stops."""
+    stops, whole = 0, unfinished.saved
+    while True:
+        place, left = Checkpoints(folder), iter(range(every - 1))
+        monkeypatch.setattr(interruptions, "Checkpoints", lambda folder, place=place: place)
+
+        def save(loop: Any, *, ended: bool, place: Any = place, left: Any = left) -> Saved:
+            if next(left, None) is None and not ended:
+                place.signals.came = signal.SIGINT
+            return whole(loop, ended=ended)
+
+        monkeypatch.setattr(unfinished, "saved", save)
+        try:
+            return problem.outcome(folder), stops
+        except Stopped:
+            stops += 1
+
+
+FITS = [
+    [EAGER, "fit.restarts=3"],
+    ["fit.mode=captured", NOISY],
+    ["fit.restarts=2", "fit.early_stopping={}", "treatment=leave_one_out"],
+    ["fit.restarts=2", "fit.batch_size=full", "guide.weights=mean_field"],
+    ["experts.kind=mlp", "experts.hidden=[8]", "experts.dropout=0.3", "fit.optimiser=adamw"],
+    ["fit.schedule=cosine", "fit.optimiser=sgd", "treatment=reinforce"],
+]
+
+
+@pytest.mark.parametrize("settings", FITS, ids=lambda settings: settings[-1])
+def test_a_fit_that_is_stopped_again_and_again_ends_in_the_same_bits(
+    settings: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = Problem.of(["fit.epochs=8", *settings])
+    outcome, stops = stop_often(problem, tmp_path / "resume", monkeypatch, 3)
+    assert outcome == problem.expected
+    assert stops >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [t.name for t in TREATMENTS.values()])
+def test_every_treatment_goes_on_to_the_same_bits(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [f"treatment={name}", EAGER, "fit.epochs=2", "experts.mix=parameters"]
+    problem = Problem.of(settings)
+    outcome, stops = stop_often(problem, tmp_path / "resume", monkeypatch, 2)
+    assert outcome == problem.expected
+    assert stops >= 2
+
+
+def test_a_treatment_without_its_state_would_end_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of the test before: a running baseline that is forgotten is missed."""
+    problem = Problem.of(["treatment=reinforce", EAGER, "fit.epochs=2"])
+    monkeypatch.setattr("pyromoe.inference.step.take_up", lambda members, saved, state: state)
+    outcome, _ = stop_often(problem, tmp_path / "resume", monkeypatch, 2)
+    assert outcome != problem.expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["eager", "captured"])
+def test_a_killed_fit_goes_on_to_the_same_bits(mode: str, tmp_path: Path) -> None:
+    problem = Problem.of(["fit.epochs=8", f"fit.mode={mode}", NOISY])
+    found = kill_at_random(problem, tmp_path, 8, seconds=0.5 if mode == "eager" else 1.2)
+    assert found.same == found.runs
+    assert found.saved >= 4  # else nothing was tested
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sabotage", [without_noise, without_moments, in_place])
+def test_kills_tell_a_saboteur(sabotage: Callable[[], None], tmp_path: Path) -> None:
+    problem = Problem.of(["fit.epochs=8", EAGER, NOISY])
+    found = kill_at_random(problem, tmp_path, 8, sabotage, seconds=0.5)
+    assert found.same < found.runs
+
+
+@pytest.mark.slow
+def test_every_call_that_writes_may_be_the_last(tmp_path: Path) -> None:
+    """Killed before, after or half-way through each, or with a full disk at each."""
+    problem = Problem.of(["fit.epochs=1", "fit.batch_size=128", EAGER, NOISY])
+    found = interrupt_every_call(problem, tmp_path, hows=EVERY_WAY)
+    assert set(found) == {(how, True) for how in EVERY_WAY}
+    assert sum(found.values()) > 60
+
+
+def stopped_in(folder: Path, settings: Sequence[str]) -> Problem:
+    """Leave a fit unfinished, with two checkpoints."""
+    problem, left = Problem.of(settings), iter(range(4))
+    place = Checkpoints(folder)
+
+    def report(done: float, text: str) -> None:
+        if next(left, None) is None:
+            place.signals.came = signal.SIGTERM
+
+    with pytest.raises(Stopped, match="15"):
+        fit(problem.file, data=problem.data, checkpoints=place, progress=report)
+    return problem
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path: Path) -> None:
+    source = tmp_path / "whole"
+    problem = stopped_in(source, ["fit.epochs=8", EAGER, NOISY])
+    newest = max(source.glob("manifest-*"))
+    parts = [
+        p["file"] for p in json.loads(newest.read_bytes().partition(b"\n")[2])["parts"].values()
+    ]
+    chance = np.random.default_rng(0)
+    seen = 0
+    for path in [newest, source / max(parts)]:
+        whole = path.read_bytes()
+        for i in range(60):
+            content = bytearray(whole[: chance.integers(len(whole))] if i % 2 else whole)
+            if not i % 2:
+                content[chance.integers(len(whole))] ^= 1 << int(chance.integers(8))
+            path.write_bytes(bytes(content))
+            place = Checkpoints(source)
+            assert path.name in place.note
+            assert "earlier" in place.note
+            assert place.parts
+            seen += 1
+        path.unlink()
+        assert "is missing" in Checkpoints(source).note or path is newest
+        path.write_bytes(whole)
+    assert seen == 120
+    assert Checkpoints(source).note == ""
+    path.write_bytes(b"")
+    assert problem.outcome(source) == problem.expected  # from the one before
+
+
+def test_checkpoints_that_are_all_damaged_are_refused(tmp_path: Path) -> None:
+    stopped_in(tmp_path / "resume", ["fit.epochs=8", EAGER])
+    for path in (tmp_path / "resume").glob("manifest-*"):
+        path.write_bytes(b"{}")
+    with pytest.raises(InputError, match=r"manifest-\d+\.json: is damaged .*--overwrite"):
+        Checkpoints(tmp_path / "resume")
+
+
+def test_a_checkpoint_is_not_believed_by_its_name(tmp_path: Path) -> None:
+    """A manifest that names a file elsewhere, and a link in the place of a part."""
+    folder = tmp_path / "resume"
+    stopped_in(folder, ["fit.epochs=8", EAGER])
+    newest = max(folder.glob("manifest-*"))
+    for path in folder.glob("manifest-*"):
+        if path != newest:
+            path.unlink()
+    part = max(folder.glob("part-*"))
+    outside = tmp_path / "outside.safetensors"
+    part.rename(outside)
+    part.symlink_to(outside)
+    with pytest.raises(InputError, match=part.name):
+        Checkpoints(folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (["fit.learning_rate=0.5"], "fit.learning_rate: is 0.5 and was 0.01 in the unfinished fit"),
+        (["experts.number=3"], "experts.number: is 3 and was 2"),
+        (["seed=1"], "seed: is 1 and was 0"),
+    ],
+)
+def test_another_fit_is_not_gone_on_with(
+    settings: Sequence[str], text: str, tmp_path: Path
+) -> None:
+    first = ["fit.epochs=8", EAGER]
+    problem = stopped_in(tmp_path / "resume", first)
+    other = parse_spec(interruptions.TEXT, "engel.yaml", [*interruptions.LIKE, *first, *settings])
+    with pytest.raises(InputError, match=text):
+        fit(other, checkpoints=Checkpoints(tmp_path / "resume"))
+    place = Checkpoints(tmp_path / "resume")
+    with pytest.raises(InputError, match="--budget: is a mapping and was nothing"):
+        fit(problem.file, checkpoints=place, budget=Budget("steps", 9))
+    quicker = parse_spec(
+        interruptions.TEXT,
+        "engel.yaml",
+        [*interruptions.LIKE, *first, "fit.checkpoint_seconds=9"],
+    )
+    assert fit(quicker, checkpoints=Checkpoints(tmp_path / "resume")).fingerprint()
+
+
+def test_other_data_are_not_gone_on_with(tmp_path: Path) -> None:
+    x = np.linspace(-1, 1, 50)
+    text = "{data: {response: y}, likelihood: {family: normal}, experts: {number: 2}}"
+    spec = parse_spec(text, "spec", ["fit.epochs=3", "fit.restarts=1", "fit.optimiser=adam"])
+    place = Checkpoints(tmp_path / "resume")
+    fit(spec, {"x": x, "y": x**2}, checkpoints=place)
+    with pytest.raises(InputError, match="the data are not those of the unfinished fit"):
+        fit(spec, {"x": x, "y": x**2 + 1e-9}, checkpoints=Checkpoints(tmp_path / "resume"))
+
+
+def test_a_comparison_repeats_no_fit_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ["fit.epochs=3", "fit.restarts=1", "compare.seeds=[0, 1]"]
+    spec = parse_spec(interruptions.TEXT, "engel.yaml", settings)
+    names = ["enumerate", "reinforce"]
+    whole = compare(spec, treatments=names)
+    fitted = list[str]()
+
+    def keep(name: str, result: Any) -> None:
+        fitted.append(name)
+        if len(fitted) == 3:
+            raise Stopped(signal.SIGINT)
+
+    with pytest.raises(Stopped):
+        compare(spec, treatments=names, keep=keep, checkpoints=Checkpoints(tmp_path / "r"))
+    again = compare(spec, treatments=names, keep=keep, checkpoints=Checkpoints(tmp_path / "r"))
+    assert fitted == ["enumerate-0", "reinforce-0", "enumerate-1", "enumerate-1", "reinforce-1"]
+    for row, other in zip(again.rows, whole.rows, strict=True):
+        assert {n: v for n, v in row.items() if "second" not in n} == {
+            n: v for n, v in other.items() if "second" not in n
+        }
+    for values, other_values in zip(again.held_out, whole.held_out, strict=True):
+        assert values is not None
+        assert other_values is not None
+        assert values.tobytes() == other_values.tobytes()
+
+
+def test_a_signal_that_nobody_awaits_stops_at_once_and_so_does_the_second() -> None:
+    signals = Signals()
+    with pytest.raises(Stopped):
+        signals.take(signal.SIGINT, None)
+    signals.awaited = True
+    signals.take(signal.SIGINT, None)
+    assert signals.came == signal.SIGINT
+    with pytest.raises(Stopped):
+        signals.take(signal.SIGINT, None)
+
+
+SPEC = """
+data: {dataset: engel}
+likelihood: {family: normal}
+experts: {number: 2}
+treatment: reinforce
+fit: {epochs: 100000, restarts: 1, mode: eager}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_command_saves_when_it_is_asked_to_stop(number: int, code: int, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    command = [sys.executable, "-m", "pyromoe", "fit", "spec.yaml", "--out", "run"]
+    child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    folder = tmp_path / "run.unfinished"
+    waited = time.monotonic()
+    while not (folder / "resume").is_dir():
+        assert time.monotonic() - waited < 60
+        time.sleep(0.05)
+    time.sleep(0.5)
+    second = subprocess.run(
+        [*command, "--resume"], cwd=tmp_path, stderr=subprocess.PIPE, check=False
+    )
+    assert second.returncode == 2
+    assert b"run.unfinished: is being written; wait" in second.stderr
+    child.send_signal(number)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == code
+    assert said.splitlines() == [
+        "pyromoe: error: stopped; what was done is kept in run.unfinished; go on with --resume"
+    ]
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("run")] == ["run.unfinished"]
+    assert Checkpoints(folder / "resume").parts.keys() == {"fit", "starts 1 to 1"}
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Result]:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spec.yaml").write_text(SPEC.replace("100000", "6"))
+    return lambda *args: called(monkeypatch, capsys, *args)
+
+
+@pytest.mark.slow
+def test_the_command_goes_on_with_what_is_unfinished(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device", "posterior.nc")
+
+    assert run("fit", "spec.yaml", "--out", "whole").code == 0
+    with monkeypatch.context() as planted:
+        planted.setattr("pyromoe.inference.run_directory.to_netcdf", full)
+        result = run("fit", "spec.yaml", "--out", "run")
+    assert result.code == 3
+    assert result.err == (
+        "pyromoe: error: posterior.nc: No space left on device; "
+        "what was done is kept in run.unfinished; go on with --resume\n"
+    )
+    refused = run("fit", "spec.yaml", "--out", "run")
+    assert refused.code == 2
+    assert "run.unfinished: is there, from a fit that was interrupted; go on" in refused.err
+    other = run("fit", "spec.yaml", "--out", "run", "--resume", "--set", "seed=1")
+    assert other.code == 2
+    assert "seed: is 1 and was 0" in other.err
+    steps = list[object]()
+    monkeypatch.setattr(svi.Loop, "step", steps.append)
+    result = run("fit", "spec.yaml", "--out", "run", "--resume")
+    assert result.code == 0, result.err
+    assert "going on with run.unfinished" in result.err
+    assert not steps
+    assert not Path("run.unfinished").exists()
+    assert {p.name for p in Path("run").iterdir()} == {p.name for p in Path("whole").iterdir()}
+    fingerprints = {
+        json.loads(Path(name, "metrics.json").read_text())["parameters_sha256"]
+        for name in ("run", "whole")
+    }
+    assert len(fingerprints) == 1
+    finished = run("fit", "spec.yaml", "--out", "run", "--resume")
+    assert (finished.code, finished.out) == (
+        0,
+        "run is finished: nothing is left to go on with\n",
+    )
+
+
+@pytest.mark.slow
+def test_what_is_there_stays_until_its_successor_is_whole(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("fit", "spec.yaml", "--out", "run").code == 0
+    before = {p.name: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()}
+
+    def killed(*args: object) -> None:
+        raise Stopped(signal.SIGINT)
+
+    with monkeypatch.context() as planted:
+        planted.setattr("pyromoe.inference.run_directory.to_netcdf", killed)
+        changed = ("fit", "spec.yaml", "--out", "run", "--overwrite", "--set", "seed=1")
+        assert run(*changed).code == 130
+    assert {p.name: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()} == before
+    assert run(*changed, "--resume").code == 0
+    assert {p.name: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()} != before
+    assert sorted(os.listdir()) == ["run", "spec.yaml"]
+
+
+@pytest.mark.slow
+def test_a_fit_that_would_break_down_again_leaves_nothing(run: Callable[..., Result]) -> None:
+    result = run("fit", "spec.yaml", "--out", "run", "--set", "fit.learning_rate=10", "--set",
+                 "data.standardise=none")  # fmt: skip
+    assert result.code in (0, 4)
+    assert not Path("run.unfinished").exists()
