@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import pyromoe
-from pyromoe.inference import commands, terminal
+from pyromoe.inference import commands, fit_commands, terminal
 from pyromoe.inference.coefficients_command import coefficients, evaluate
 from pyromoe.inference.gradients_command import gradients
 from pyromoe.inference.new_command import new
@@ -68,8 +68,8 @@ def check(spec: SpecPath, set_: Settings = None) -> None:
 
 
 for heavy in (
-    commands.fit,
-    commands.compare,
+    fit_commands.fit,
+    fit_commands.compare,
     select,
     gradients,
     commands.predict,

@@ -50,6 +50,21 @@ def side_by_side(graph: Function, shared: Sequence[bool]) -> Function:
     return lambda *given: list(batched(*given))
 
 
+def one_by_one(functions: Sequence[Function], shared: Sequence[bool]) -> Function:
+    """Return the same for functions that are not graphs, one for each member; of one it is that."""
+    if len(functions) == 1:
+        return functions[0]
+
+    def run(*given: Tensor) -> list[Tensor]:
+        found = [
+            function(*(g if s else g[r] for g, s in zip(given, shared, strict=True)))
+            for r, function in enumerate(functions)
+        ]
+        return [torch.stack(each) for each in zip(*found, strict=True)]
+
+    return run
+
+
 def compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Function:
     """Return the graph as machine code, by torch's inductor; it keeps what it made for later runs.
 

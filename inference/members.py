@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pyromoe.guides.noise import Recipe
     from pyromoe.inference.call import Call
+    from pyromoe.inference.checkpoints import Saved
     from pyromoe.inference.elbo import Treatment_ELBO
     from pyromoe.models.trace import Program
 
@@ -161,6 +162,18 @@ def flat(members: Sequence[Member]) -> Tensor:
         for parameter, value in zip(parameters, shaped(row, parameters), strict=True):
             parameter.data = value
     return values if len(rows) > 1 else values[0]
+
+
+def take_up(members: Sequence[Member], saved: Saved | None, state: list[Tensor]) -> list[Tensor]:
+    """Return the leaves of the treatments' states, as they were saved if they were.
+
+    The noise of the members goes on from where it was.
+    """
+    if saved is None:
+        return state
+    for r, member in enumerate(members):
+        member.source.set_state(saved.tensors[f"noise_{r}"])
+    return [saved.tensors[f"state_{i}"] for i in range(len(state))]
 
 
 def shaped(values: Tensor, parameters: Sequence[nn.Parameter]) -> Iterator[Tensor]:

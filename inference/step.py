@@ -23,10 +23,9 @@ import torch
 from pyromoe.inference import graph as graphs
 from pyromoe.inference.auto import Auto
 from pyromoe.inference.call import Call, form, tensors_in
-from pyromoe.inference.members import Member, flat, to_state
+from pyromoe.inference.members import Member, flat, take_up, to_state
 from pyromoe.inference.optimisers import Optimiser, as_optimiser
 from pyromoe.inference.replay import replayed
-from pyromoe.inference.step_state import take_up
 from pyromoe.models import InputError
 
 if TYPE_CHECKING:
@@ -195,18 +194,7 @@ class Step:
     def _eagerly(self, call: Call) -> Run:
         """Return the step in Python, member by member."""
         gradients = [self._gradient(member, call) for member in self.members]
-
-        def gradient(*given: Tensor) -> list[Tensor]:
-            if len(gradients) == 1:
-                return gradients[0](*given)
-            shared = self._shared(call, 0)
-            own = [
-                [g if s else g[r] for g, s in zip(given, shared, strict=True)]
-                for r in range(len(gradients))
-            ]
-            found = [g(*given) for g, given in zip(gradients, own, strict=True)]
-            return [torch.stack(each) for each in zip(*found, strict=True)]
-
+        gradient = graphs.one_by_one(gradients, self._shared(call, 0))
         return self._replay(self.optimiser.with_gradient(gradient), [])
 
     def _as_graph(self, mode: Mode, call: Call, knobs: list[Tensor]) -> Run | None:

@@ -7,11 +7,6 @@ from typing import TYPE_CHECKING
 from pyromoe.inference.checkpoints import Saved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
-    from pyromoe.inference.members import Member
     from pyromoe.inference.step import Step
 
 
@@ -29,15 +24,3 @@ def restore_step(step: Step, saved: Saved) -> None:
     for i, moment in enumerate(step.moments):
         moment.copy_(saved.tensors[f"moment_{i}"])
     step.taken, step.before = saved.values["taken"], saved
-
-
-def take_up(members: Sequence[Member], saved: Saved | None, state: list[Tensor]) -> list[Tensor]:
-    """Return the leaves of the treatments' states, as they were saved if they were.
-
-    The noise of the members goes on from where it was.
-    """
-    if saved is None:
-        return state
-    for r, member in enumerate(members):
-        member.source.set_state(saved.tensors[f"noise_{r}"])
-    return [saved.tensors[f"state_{i}"] for i in range(len(state))]

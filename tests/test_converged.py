@@ -18,7 +18,7 @@ from pyromoe.inference import climb, compare, fit, maximise as search
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.choice import RESTARTS, settle
 from pyromoe.inference.climb import Climb
-from pyromoe.inference.commands import fit as fit_command
+from pyromoe.inference.fit_commands import fit as fit_command
 from pyromoe.inference.inspection import summary_lines
 from pyromoe.inference.maximise import maximise
 from pyromoe.inference.modes import Faults, distinct, faults

@@ -25,7 +25,7 @@ from interruptions import (
     without_noise,
 )
 
-from pyromoe.inference import Budget, Checkpoints, compare, fit, svi, unfinished
+from pyromoe.inference import Budget, Checkpoints, compare, fit, loop, unfinished
 from pyromoe.inference.signals import Signals, Stopped
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError
@@ -55,10 +55,10 @@ def stop_often(
         place, left = Checkpoints(folder), iter(range(every - 1))
         monkeypatch.setattr(interruptions, "Checkpoints", lambda folder, place=place: place)
 
-        def save(loop: Any, *, ended: bool, place: Any = place, left: Any = left) -> Saved:
+        def save(of: Any, *, ended: bool, place: Any = place, left: Any = left) -> Saved:
             if next(left, None) is None and not ended:
                 place.signals.came = signal.SIGINT
-            return whole(loop, ended=ended)
+            return whole(of, ended=ended)
 
         monkeypatch.setattr(unfinished, "saved", save)
         try:
@@ -348,7 +348,7 @@ def test_the_command_goes_on_with_what_is_unfinished(
     assert other.code == 2
     assert "seed: is 1 and was 0" in other.err
     steps = list[object]()
-    monkeypatch.setattr(svi.Loop, "step", steps.append)
+    monkeypatch.setattr(loop.Loop, "step", steps.append)
     result = run("fit", "spec.yaml", "--out", "run", "--resume")
     assert result.code == 0, result.err
     assert "going on with run.unfinished" in result.err
