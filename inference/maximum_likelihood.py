@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.inference.budget import Budget
+    from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.climb import End
     from pyromoe.inference.modes import Faults
     from pyromoe.inference.plan import Plan
@@ -39,6 +40,7 @@ def maximum_likelihood(
     together: int,
     budget: Budget | None,
     report: Callable[[float, str], None],
+    checkpoints: Checkpoints | None = None,
 ) -> Fit:
     """Fit all restarts until the gradient vanishes; return the best regular mode.
 
@@ -53,6 +55,7 @@ def maximum_likelihood(
         together: how many restarts are evaluated at a time.
         budget: for each restart; None to go on until the gradient vanishes.
         report: called with the share that is done and what is being done.
+        checkpoints: for what follows the search.
     """
     climb = Climb(plan, data, restarts, seeds, together, budget, report)
     free = climb.free()
@@ -66,7 +69,7 @@ def maximum_likelihood(
         raise NumericalError(f"{restarts[0].failure}; try standardised predictors")
     chosen = modes[0].first
     best = restarts[chosen] if chosen < number else _another(climb, ends, chosen)
-    of_weights = complete(plan.spec, data, best.model, best.guide, report)
+    of_weights = complete(plan.spec, data, best.model, best.guide, report, checkpoints)
     fit = Fit.of(plan, data, best, [*restarts, *([best] if chosen >= number else [])])
     fit.metrics |= of_weights
     modes = distinct(free.score, free.likelihood, found[:number])

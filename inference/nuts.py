@@ -17,6 +17,7 @@ from pyro.infer import MCMC, NUTS
 
 from pyromoe.inference import graph as graphs
 from pyromoe.inference.arviz_versions import quiet_arviz
+from pyromoe.inference.checkpoints import Saved
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.replay import replayed
 from pyromoe.models.errors import one_line
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.guides import DrawnGuide
+    from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.models import Spec
 
     Report = Callable[[float, str], None]
@@ -54,7 +56,13 @@ class _Potential(torch.autograd.Function):
         return -given[0] * slope, None
 
 
-def draw(with_slope: Slope, weights: DrawnGuide, spec: Spec, report: Report) -> dict[str, Any]:
+def draw(
+    with_slope: Slope,
+    weights: DrawnGuide,
+    spec: Spec,
+    report: Report,
+    checkpoints: Checkpoints | None = None,
+) -> dict[str, Any]:
     """Draw the weights, all chains from the mode; put them into the guide.
 
     Args:
@@ -62,6 +70,7 @@ def draw(with_slope: Slope, weights: DrawnGuide, spec: Spec, report: Report) -> 
         weights: at the mode.
         spec: of the fit.
         report: called with the share that is done and what is being done.
+        checkpoints: with the chains that have ended, which are not repeated.
 
     Returns:
         How many transitions diverged, R-hat and effective sample size of f, and how it was
@@ -82,10 +91,16 @@ def draw(with_slope: Slope, weights: DrawnGuide, spec: Spec, report: Report) -> 
                 text = f"NUTS, chain {chain + 1} of {chains}, {stage.lower()}"
                 report(min(1.0, (chain + share) / chains), text)
 
-            kept, diverged = chain_from(fast, mode, spec, (chain, number), tell)
-            weights.kept[chain].copy_(kept)
-            weights.diverging[chain].copy_(diverged)
-            levels.append([float(fast(v)[0]) for v in kept])
+            name = f"chain {chain + 1}"
+            ended = None if checkpoints is None else checkpoints.take(name)
+            if ended is None:
+                kept, diverged = chain_from(fast, mode, spec, (chain, number), tell)
+                ended = Saved({"kept": kept, "diverging": diverged})
+                if checkpoints is not None:
+                    checkpoints.keep(name, ended)
+            weights.kept[chain].copy_(ended.tensors["kept"])
+            weights.diverging[chain].copy_(ended.tensors["diverging"])
+            levels.append([float(fast(v)[0]) for v in weights.kept[chain]])
     found = {"divergences": int(weights.diverging.sum()), **_convergence(np.array(levels))}
     return {"nuts": {**found, "mode": ran}}
 

@@ -92,7 +92,7 @@ def fit(
         recognise(checkpoints, plan.spec, data, budget)
     if plan.spec.fit.optimiser in CONVERGED:
         with one_thread():
-            return _converged(plan, data, budget, progress)
+            return _converged(plan, data, budget, progress, checkpoints)
     budget = budget or Budget("epochs", plan.spec.fit.epochs)
     number = plan.spec.fit.restarts
     restarts: list[Restart] = []
@@ -111,7 +111,12 @@ def fit(
                 f"{best.failure}; try a smaller fit.learning_rate, or standardised predictors"
             )
         of_weights = complete(
-            plan.spec, data, best.model, best.guide, progress or (lambda done, text: None)
+            plan.spec,
+            data,
+            best.model,
+            best.guide,
+            progress or (lambda done, text: None),
+            checkpoints,
         )
         found = Fit.of(plan, data, best, restarts)
         found.metrics |= of_weights
@@ -153,14 +158,18 @@ def start(plan: Plan, data: Data, number: int) -> tuple[Restart, Treatment_ELBO,
 
 
 def _converged(
-    plan: Plan, data: Data, budget: Budget | None, progress: Callable[[float, str], None] | None
+    plan: Plan,
+    data: Data,
+    budget: Budget | None,
+    progress: Callable[[float, str], None] | None,
+    checkpoints: Checkpoints | None,
 ) -> Fit:
     """Return the fit by an optimiser that ends where the gradient vanishes."""
     starts = [start(plan, data, number) for number in range(plan.spec.fit.restarts)]
     restarts, seeds = [s for s, _, _ in starts], [order.initial_seed() for _, _, order in starts]
     report = progress or (lambda done, text: None)
     together = len(next(iter(_groups(plan, data))))
-    return maximum_likelihood(plan, data, restarts, seeds, together, budget, report)
+    return maximum_likelihood(plan, data, restarts, seeds, together, budget, report, checkpoints)
 
 
 def _groups(plan: Plan, data: Data) -> Iterator[range]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.guides import WeightedGuide
+    from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.models import MixtureOfExperts, Spec
     from pyromoe.models.divide import Data
 
@@ -82,7 +83,12 @@ def log_ratios(posterior: LogPosterior, number: int, seed: int) -> Tensor:
 
 
 def complete(
-    spec: Spec, data: Data, model: MixtureOfExperts, guide: WeightedGuide, report: Report
+    spec: Spec,
+    data: Data,
+    model: MixtureOfExperts,
+    guide: WeightedGuide,
+    report: Report,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, Any]:
     """Find what the guide of the weights still lacks; return what is to be said of it.
 
@@ -92,6 +98,7 @@ def complete(
         model: fitted.
         guide: fitted; the curvature of a Laplace guide, or the draws of NUTS, are put into it.
         report: called with the share that is done and what is being done.
+        checkpoints: where each chain of NUTS is saved, and taken from.
 
     Raises:
         NumericalError: where a Laplace guide is not at a maximum, or has no width to speak of.
@@ -101,7 +108,7 @@ def complete(
         return {}
     posterior = LogPosterior(model, guide, data, spec)
     if isinstance(weights, DrawnGuide):
-        return draw(posterior.with_slope, weights, spec, report)
+        return draw(posterior.with_slope, weights, spec, report, checkpoints)
     if isinstance(weights, LaplaceGuide):
         curve(posterior, weights)
     ratios = log_ratios(posterior, DRAWS, spec.seed)

@@ -25,7 +25,7 @@ from interruptions import (
     without_noise,
 )
 
-from pyromoe.inference import Budget, Checkpoints, compare, fit, loop, unfinished
+from pyromoe.inference import Budget, Checkpoints, compare, fit, loop, nuts, unfinished
 from pyromoe.inference.signals import Signals, Stopped
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError
@@ -267,6 +267,27 @@ def test_a_comparison_repeats_no_fit_that_has_ended(
         assert values is not None
         assert other_values is not None
         assert values.tobytes() == other_values.tobytes()
+
+
+@pytest.mark.slow
+def test_chains_of_nuts_that_have_ended_are_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ["guide.weights=nuts", "guide.warmup=10", "output.draws=64", "fit.precision=float64"]
+    problem, begun = Problem.of([*settings, "fit.epochs=3", "fit.mode=captured"]), list[int]()
+    chain_from = nuts.chain_from
+
+    def counted(with_slope: Any, mode: Any, spec: Any, chain: Any, tell: Any) -> Any:
+        begun.append(chain[0])
+        if len(begun) == 3:
+            raise Stopped(signal.SIGINT)
+        return chain_from(with_slope, mode, spec, chain, tell)
+
+    monkeypatch.setattr(nuts, "chain_from", counted)
+    with pytest.raises(Stopped):
+        problem.outcome(tmp_path / "resume")
+    assert problem.outcome(tmp_path / "resume") == problem.expected
+    assert begun == [0, 1, 2, 2, 3]
 
 
 def test_a_signal_that_nobody_awaits_stops_at_once_and_so_does_the_second() -> None:
