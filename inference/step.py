@@ -64,6 +64,9 @@ class Step:
         note: why they are not run as was asked, or an empty text.
         ahead: how many steps are still to come, for "auto".
         taken: how many were taken.
+        scale: how much of a step each member takes, (1,) or (R, 1); 1 unless it is changed.
+        fine: which members took the last step, 1, and which refused it, 0, (1,) or (R, 1): a number
+            in it was not finite or near overflow, and parameters, moments and state stayed.
 
     >>> import torch
     >>> from pyromoe.guides import AmortisedGuide
@@ -96,6 +99,8 @@ class Step:
         self.values = flat(self.members)
         self.moments = [torch.zeros_like(self.values) for _ in range(self.optimiser.moments)]
         self.state: list[Tensor] | None = None
+        self.scale = torch.ones_like(self.values[..., :1])
+        self.fine = self.scale
         self.taken, self.ahead = 0, 0
         self.calls: dict[object, Call] = {}
         self.runs: dict[object, Run] = {}
@@ -219,7 +224,7 @@ class Step:
                     gradient = graphs.side_by_side(one, self._shared(call, len(noise)))
                     noise = [torch.stack([n] * len(self.members)) for n in noise]
                 given = [*self.moments, *self._held(), *noise, *tensors_in(call.args), *knobs[1:]]
-                given = [knobs[0], *given]
+                given = [knobs[0], self.scale, *given]
                 graph = graphs.capture(self.optimiser.with_gradient(gradient), given)
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             if isinstance(error, InputError):
@@ -250,8 +255,9 @@ class Step:
             noise = [[s.noise.raw(*entry) for entry in recipe] for s in sources]
             drawn = noise[0] if len(noise) == 1 else map(torch.stack, zip(*noise, strict=True))
             with torch.no_grad():
-                found = step(knobs[0], *self.moments, *self._held(), *drawn, *tensors, *knobs[1:])
-            loss, *self.state = found
+                held = [self.scale, *self.moments, *self._held()]
+                found = step(knobs[0], *held, *drawn, *tensors, *knobs[1:])
+            loss, self.fine, *self.state = found
             if self.state and len(sources) == 1:
                 self._give_state(0)
             return loss
