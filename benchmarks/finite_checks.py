@@ -42,16 +42,16 @@ class Unchecked(Optimiser):
     """Adam as it is without checks."""
 
     def with_gradient(self, gradient: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
-        """Return the whole step; it takes and returns what the checked one does."""
+        """Return the whole step, which changes values and moments in place."""
 
         def step(factors: Tensor, scale: Tensor, *given: Tensor) -> list[Tensor]:
             (mean, square), rest = given[:2], given[2:]
-            loss, found, *state = gradient(*rest)
+            loss, found = gradient(*rest)
             size, root = factors.unbind()
             mean.lerp_(found, 1 - FIRST)
             square.mul_(SECOND).addcmul_(found, found, value=1 - SECOND)
             rest[0].sub_(size * (mean / (square.sqrt() / root + SMALLEST)))
-            return [loss, scale, *state]
+            return [loss]
 
         return step
 

@@ -4,9 +4,8 @@ They follow `torch.optim`, whose own step reads numbers out of tensors. What dep
 of the step alone is a factor, computed outside of the graph: in it, it would be computed anew for
 every parameter.
 
-A step is refused where a number that it needs or makes is not finite, or too large for its square
-to be one: parameters, moments and state stay as they were. Adam would keep the square of such a
-gradient, and stand still for good.
+What a step would do is known before it is done, and with it whether it is fine; what is not fine
+is left undone. Adam would keep the square of one gradient that is too large, and stand still.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
 
 FIRST, SECOND, SMALLEST = 0.9, 0.999, 1e-8
 """The defaults of `torch.optim.Adam` and `AdamW`."""
-LARGEST = 1e19
-"""A norm above it has no square in single precision."""
+LARGEST = 1e18
+"""A gradient whose norm is larger has no square in single precision, and in none a meaning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +36,15 @@ class Optimiser:
     Attributes:
         moments: how many vectors like the parameters it keeps.
         sizes: its factors, from the number of the step, 1 for the first, and the learning rate.
-        rule: changes values and moments, given the gradient, the factors, how much of the step is
-            taken, and 1 where it is, 0 where it is refused and nothing may change.
+        rule: gives what is subtracted from the values, and the next moments, from the gradient, the
+            moments and the factors, the first of them times how much of the step is taken.
         decoupled: whether weights decay beside the gradient, not as a part of it.
         weight_decay: how fast.
     """
 
     moments: int
     sizes: Callable[[int, float], tuple[float, ...]]
-    rule: Callable[[Tensor, Tensor, Sequence[Tensor], Sequence[Tensor], Tensor, Tensor], None]
+    rule: Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
     decoupled: bool = False
     weight_decay: float = 0.0
 
@@ -58,68 +57,61 @@ class Optimiser:
         kept = (1 - rate * self.weight_decay,) if self.decoupled else ()
         return (*self.sizes(number, rate), *kept)
 
-    def update(
+    def move(
         self,
         values: Tensor,
         gradient: Tensor,
         moments: Sequence[Tensor],
         factors: Sequence[Tensor],
-        scale: Tensor,
-        fine: Tensor,
-    ) -> None:
-        """Change values and moments.
+        scale: Tensor | float = 1.0,
+    ) -> list[Tensor]:
+        """Return what a step subtracts from the values, and the next moments.
 
         Args:
             values: the parameters, (P,) or (R, P).
             gradient: of the loss in them.
-            moments: of gradients before.
+            moments: what is kept of gradients before.
             factors: scalars.
             scale: how much of the step is taken, (1,) or (R, 1).
-            fine: 1 where it is taken, 0 where nothing is to change, (1,) or (R, 1).
         """
-        if self.decoupled:
-            *factors, kept = factors
-            values.mul_(torch.where(fine > 0, kept, 1.0))
-        elif self.weight_decay:
+        if self.weight_decay and not self.decoupled:
             gradient = gradient.add(values, alpha=self.weight_decay)
-        # Zeros where it is refused; both operations leave the bits of other numbers alone.
-        gradient = gradient.nan_to_num(0.0, 0.0, 0.0) * fine
-        self.rule(values, gradient, moments, factors, scale * fine, fine)
+        size, *others = factors[:-1] if self.decoupled else factors
+        return self.rule(gradient, moments, [size * scale, *others])
+
+    def apply(self, values: Tensor, move: Tensor, factors: Tensor) -> Tensor:
+        """Change values by a step, and return them."""
+        return (values.mul_(factors[-1]) if self.decoupled else values).sub_(move)
 
     def with_gradient(self, gradient: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
         """Return the whole step: of factors, scale, moments, and what the gradient takes.
 
-        It changes values and moments, and returns the loss, which steps were fine, (1,) or (R, 1),
-        and the next state.
+        It returns the loss, whether the step is fine, (1,) or (R, 1), what is subtracted from the
+        values, the next moments and the leaves of the next state.
         """
 
         def step(factors: Tensor, scale: Tensor, *given: Tensor) -> list[Tensor]:
             moments, rest = given[: self.moments], given[self.moments :]
             loss, found, *state = gradient(*rest)
-            values, *before = rest[: 1 + len(state)]
             with torch.no_grad():
-                fine = is_fine(loss, [found, values, *moments, *state]).to(values.dtype)
-                kept = [_kept(*pair, fine) for pair in zip(state, before, strict=True)]
-                self.update(values, found, moments, factors.unbind(), scale, fine)
-            return [loss, fine, *kept]
+                move, *moments = self.move(rest[0], found, moments, factors.unbind(), scale)
+                fine = is_fine(loss, [move, *state], moments[1:])
+            return [loss, fine, move, *moments, *state]
 
         return step
 
 
-def is_fine(loss: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-    """Return which losses, (R,), and tensors, (R, ...), have no number near overflow, (R, 1).
+def is_fine(loss: Tensor, tensors: Sequence[Tensor], squares: Sequence[Tensor] = ()) -> Tensor:
+    """Return whether a loss, (R,), and tensors, (R, ...), are finite and of bearable size, (R, 1).
 
-    Without the dimension R it is (1,).
+    Without the dimension R it is (1,). Of squares the root counts.
     """
-    shape = (*loss.shape, -1)
-    norms = (torch.linalg.vector_norm(t.reshape(shape), dim=-1, keepdim=True) for t in tensors)
-    return sum(norms, loss.abs()[..., None]) <= LARGEST
 
+    def norm(tensor: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(tensor.reshape(*loss.shape, -1), dim=-1, keepdim=True)
 
-def _kept(state: Tensor, before: Tensor, fine: Tensor) -> Tensor:
-    """Return a leaf of the next state, or as it was where the step is refused."""
-    pair = (t.reshape(*fine.shape[:-1], -1) for t in (state, before))
-    return torch.where(fine > 0, *pair).reshape(state.shape)
+    sizes = [*map(norm, tensors), *(norm(square).sqrt() for square in squares)]
+    return sum(sizes, loss.abs()[..., None]) < LARGEST
 
 
 def _adam_factors(number: int, rate: float) -> tuple[float, ...]:
@@ -127,32 +119,18 @@ def _adam_factors(number: int, rate: float) -> tuple[float, ...]:
 
 
 def adam(
-    values: Tensor,
-    gradient: Tensor,
-    moments: Sequence[Tensor],
-    factors: Sequence[Tensor],
-    part: Tensor,
-    fine: Tensor,
-) -> None:
-    """Take a step of Adam (Kingma and Ba, 2015)."""
-    mean, square = moments
+    gradient: Tensor, moments: Sequence[Tensor], factors: Sequence[Tensor]
+) -> list[Tensor]:
+    """Return a step of Adam (Kingma and Ba, 2015)."""
     size, root = factors
-    mean.lerp_(gradient, (1 - FIRST) * fine)
-    square.mul_(torch.where(fine > 0, SECOND * fine, 1.0))
-    square.addcmul_(gradient, gradient, value=1 - SECOND)
-    values.sub_(size * part * (mean / (square.sqrt() / root + SMALLEST)))
+    mean = moments[0].lerp(gradient, 1 - FIRST)
+    square = (moments[1] * SECOND).addcmul(gradient, gradient, value=1 - SECOND)
+    return [size * (mean / (square.sqrt() / root + SMALLEST)), mean, square]
 
 
-def sgd(
-    values: Tensor,
-    gradient: Tensor,
-    moments: Sequence[Tensor],
-    factors: Sequence[Tensor],
-    part: Tensor,
-    fine: Tensor,
-) -> None:
-    """Take a step along the gradient."""
-    values.sub_(factors[0] * part * gradient)
+def sgd(gradient: Tensor, moments: Sequence[Tensor], factors: Sequence[Tensor]) -> list[Tensor]:
+    """Return a step along the gradient."""
+    return [factors[0] * gradient]
 
 
 OPTIMISERS = {

@@ -65,8 +65,8 @@ class Step:
         ahead: how many steps are still to come, for "auto".
         taken: how many were taken.
         scale: how much of a step each member takes, (1,) or (R, 1); 1 unless it is changed.
-        fine: which members took the last step, 1, and which refused it, 0, (1,) or (R, 1): a number
-            in it was not finite or near overflow, and parameters, moments and state stayed.
+        fine: whether each member took the last step, (1,) or (R, 1). Where the loss, or what would
+            come out of the step, is not finite or near overflow, all stays as it was.
 
     >>> import torch
     >>> from pyromoe.guides import AmortisedGuide
@@ -100,7 +100,7 @@ class Step:
         self.moments = [torch.zeros_like(self.values) for _ in range(self.optimiser.moments)]
         self.state: list[Tensor] | None = None
         self.scale = torch.ones_like(self.values[..., :1])
-        self.fine = self.scale
+        self.fine = self.scale > 0
         self.taken, self.ahead = 0, 0
         self.calls: dict[object, Call] = {}
         self.runs: dict[object, Run] = {}
@@ -256,13 +256,25 @@ class Step:
             drawn = noise[0] if len(noise) == 1 else map(torch.stack, zip(*noise, strict=True))
             with torch.no_grad():
                 held = [self.scale, *self.moments, *self._held()]
-                found = step(knobs[0], *held, *drawn, *tensors, *knobs[1:])
-            loss, self.fine, *self.state = found
-            if self.state and len(sources) == 1:
-                self._give_state(0)
+                loss, *after = step(knobs[0], *held, *drawn, *tensors, *knobs[1:])
+                self._take(knobs[0], *after)
             return loss
 
         return run
+
+    def _take(self, factors: Tensor, fine: Tensor, move: Tensor, *held: Tensor) -> None:
+        """Change values, moments and state of the members whose step is fine."""
+        self.fine = fine
+        if bool(fine.all()):
+            self.optimiser.apply(self.values, move, factors)
+        else:
+            after = self.optimiser.apply(self.values.clone(), move, factors)
+            self.values.copy_(_chosen(fine, after, self.values))
+            before = [*self.moments, *self._held()[1:]]
+            held = tuple(_chosen(fine, *pair) for pair in zip(held, before, strict=True))
+        self.moments, self.state = [*held[: len(self.moments)]], [*held[len(self.moments) :]]
+        if self.state and len(self.members) == 1:
+            self._give_state(0)
 
     def _gradient(self, member: Member, call: Call, draws: int | None = None) -> graphs.Function:
         return member.function(call, self.structure, draws, self.divide_by)
@@ -276,6 +288,12 @@ class Step:
         """Return which arguments of a gradient are the same for all members."""
         own, tensors = len(self._held()) + draws, len(tensors_in(call.args))
         return [*[False] * own, *[not call.stacked] * tensors, *[True] * len(call.names)]
+
+
+def _chosen(fine: Tensor, after: Tensor, before: Tensor) -> Tensor:
+    """Return what is after a step that is fine, and before any other."""
+    pair = (t.reshape(*fine.shape[:-1], -1) for t in (after, before))
+    return torch.where(fine, *pair).reshape(after.shape)
 
 
 def _first(error: Exception) -> str:
