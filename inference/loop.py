@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from pyromoe.inference.collapse import Collapse
+from pyromoe.inference.diagnosis import diagnose
 from pyromoe.inference.early_stopping import EarlyStopping
 from pyromoe.inference.evaluation import Evaluation
 from pyromoe.inference.optimisers import OPTIMISERS
-from pyromoe.inference.probabilities import CHUNK, log_jacobian, to_tensors
+from pyromoe.inference.probabilities import CHUNK, effective_experts, log_jacobian, to_tensors
+from pyromoe.inference.rollback import Rollback
 from pyromoe.inference.step import Step
 from pyromoe.models import log_joint
 
@@ -74,6 +78,8 @@ class Loop:
             beside=members[1:],
         )
         self.evaluation = Evaluation(self.take.members)
+        self.collapse = Collapse(plan.spec, self.restarts)
+        self.rollback = Rollback(self.take, self.restarts, partial(diagnose, data, plan.spec))
         watches = data.kept is not None and settings.early_stopping is not None
         self.watch = EarlyStopping(plan, data, self.restarts, self.take) if watches else None
         self.rate, self.options = settings.learning_rate, dict[str, float]()
@@ -104,10 +110,11 @@ class Loop:
             self.write(epoch, np.mean(losses, 0).tolist(), exact)
         if self.watch is not None:
             self.watch.restore()
-            for restart, total in zip(self.restarts, self._log_likelihoods(), strict=True):
+            for restart, total in zip(self.restarts, self._exact()[0], strict=True):
                 restart.log_likelihood = total
                 if not math.isfinite(total) and not restart.failure:
                     restart.failure = f"log p(y | x) is {total} after epoch {restart.best_epoch}"
+        self.rollback.end()
         self.take.hand_over()
         for restart in self._left():
             restart.mode = self.take.ran
@@ -129,34 +136,35 @@ class Loop:
             options=self.options,
             stacked=len(self.restarts) > 1 and self.batch < len(self.x),
         )
-        values: list[float] = losses.reshape(-1).tolist()
-        for restart, value in zip(self.restarts, values, strict=True):
-            if not math.isfinite(value) and restart.going:
-                restart.failure = f"the loss is {value} at step {self.take.taken}"
+        for restart in self.restarts:
             restart.steps += restart.going
-        return values
+        return self.rollback.check(losses.reshape(-1).tolist())
 
     def write(self, epoch: int, losses: Sequence[float], exact: bool) -> None:
         """Add a row to each restart's history and report."""
         n, best = len(self.x), -math.inf
-        totals = self._log_likelihoods() if exact else [None] * len(self.restarts)
+        totals, shares = self._exact() if exact else ([None] * len(self.restarts), torch.empty(0))
         common = {"learning_rate": self.rate, **self.options, "seconds": self._elapsed()}
         for r, (restart, loss, total) in enumerate(zip(self.restarts, losses, totals, strict=True)):
             if restart.failure or restart.stopped_at not in (None, epoch):
                 continue
             value = None if total is None else total / n
-            if value is not None and not math.isfinite(value):
-                restart.failure = f"log p(y | x) is {value} after step {restart.steps}"
+            if value is not None:
+                if not self.rollback.keep(r, value):
+                    continue
+                restart.log_likelihood = total
+                best = max(best, value)
+            if math.isnan(loss):  # it went back
                 continue
             row: dict[str, Any] = {"restart": restart.seed, "epoch": epoch, "step": restart.steps}
             row |= {"loss": loss, "log_likelihood": value}
+            row |= {"effective_experts": effective_experts(shares[r : r + 1]) if exact else None}
             row |= {} if self.watch is None else self.watch.row(r)
             restart.history.append(row | common)
-            restart.log_likelihood = total
-            best = max(best, -math.inf if value is None else value)
         if exact and self._left():
             what = "best log p(y | x)" if len(self.restarts) > 1 else "log p(y | x)"
-            self.report(self.done(), f"epoch {epoch}, {what} {best:.4f} nats a datum")
+            told = self.collapse.check(self.done(), shares)
+            self.report(self.done(), f"epoch {epoch}, {what} {best:.4f} nats a datum{told}")
 
     def log_prior(self, restart: Restart) -> float:
         """Return the log prior of a restart's weights and what its gate adds to it, nats."""
@@ -176,11 +184,13 @@ class Loop:
         for rows in order.split(self.batch, -1):
             yield self.x[rows], self.y[rows]
 
-    def _log_likelihoods(self) -> list[float]:
-        """Return log p(y | x) of the training rows on the original scale, nats."""
-        return [
-            total + self.log_jacobian for total in self.evaluation(self.take.values, self.x, self.y)
-        ]
+    def _exact(self) -> tuple[list[float], Tensor]:
+        """Return log p(y | x) of the training rows on the original scale, nats, and (R, K).
+
+        The latter are the experts' mean responsibilities.
+        """
+        totals, shares = self.evaluation(self.take.values, self.x, self.y)
+        return [total + self.log_jacobian for total in totals], shares
 
     def _left(self) -> list[Restart]:
         return [restart for restart in self.restarts if not restart.failure]

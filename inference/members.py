@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from contextlib import nullcontext
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+import pyro
 import torch
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
@@ -42,14 +44,17 @@ class Member:
 
     def begin(self, args: Sequence[Any]) -> tuple[list[Tensor], Any]:
         """Run model and guide once as they are: mistakes show, and the first state is made."""
-        self.elbo.prepare(self.model, self.guide, *args)
-        state, own = self.elbo.state, self.elbo.noise
-        device = next((p.device for p in self.parameters.values()), torch.device("cpu"))
-        self.elbo.noise = Seeded(0, device)
-        try:
-            self.elbo.loss(self.model, self.guide, *args)
-        finally:
-            self.elbo.state, self.elbo.noise = state, own
+        # Parameters that are not finite are no mistake of the program: the step refuses them.
+        finite = all(bool(p.isfinite().all()) for p in self.parameters.values())
+        with nullcontext() if finite else pyro.validation_enabled(False):
+            self.elbo.prepare(self.model, self.guide, *args)
+            state, own = self.elbo.state, self.elbo.noise
+            device = next((p.device for p in self.parameters.values()), torch.device("cpu"))
+            self.elbo.noise = Seeded(0, device)
+            try:
+                self.elbo.loss(self.model, self.guide, *args)
+            finally:
+                self.elbo.state, self.elbo.noise = state, own
         return to_leaves(state)
 
     def recipe(self, args: Sequence[Any]) -> Recipe:

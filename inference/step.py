@@ -198,14 +198,15 @@ class Step:
         gradients = [self._gradient(member, call) for member in self.members]
 
         def gradient(*given: Tensor) -> list[Tensor]:
-            if len(gradients) == 1:
-                return gradients[0](*given)
-            shared = self._shared(call, 0)
-            own = [
-                [g if s else g[r] for g, s in zip(given, shared, strict=True)]
-                for r in range(len(gradients))
-            ]
-            found = [g(*given) for g, given in zip(gradients, own, strict=True)]
+            with pyro.validation_enabled(False):  # what is not finite is refused afterwards
+                if len(gradients) == 1:
+                    return gradients[0](*given)
+                shared = self._shared(call, 0)
+                own = [
+                    [g if s else g[r] for g, s in zip(given, shared, strict=True)]
+                    for r in range(len(gradients))
+                ]
+                found = [g(*given) for g, given in zip(gradients, own, strict=True)]
             return [torch.stack(each) for each in zip(*found, strict=True)]
 
         return self._replay(self.optimiser.with_gradient(gradient), [])
@@ -214,10 +215,10 @@ class Step:
         """Return the step as a graph, or None, and say why, where it cannot be captured."""
         first, many = call.of(0), len(self.members) > 1
         try:
-            recipe = self.members[0].recipe(first)
-            noise = [like.new_full(shape, 0.5) for _, shape, like in recipe]
-            gradient = self._gradient(self.members[0], call, len(noise))
             with pyro.validation_enabled(False):
+                recipe = self.members[0].recipe(first)
+                noise = [like.new_full(shape, 0.5) for _, shape, like in recipe]
+                gradient = self._gradient(self.members[0], call, len(noise))
                 if many:
                     held = [h[0] for h in self._held()]
                     one = graphs.capture(gradient, [*held, *noise, *tensors_in(first), *knobs[1:]])
