@@ -17,6 +17,7 @@ from pyromoe.inference.probabilities import CHUNK, to_tensors
 from pyromoe.inference.score import Joint
 from pyromoe.models import log_joint
 from pyromoe.models.errors import LONGEST, listed, one_line
+from pyromoe.models.fit_settings import CONVERGED
 from pyromoe.models.trace import guide_trace, logits_in
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ FEW = 5
 """So many rows are named."""
 FAR = 1e9
 """A value so many times the median size of its column is no value beside the others."""
-SLOWER = "set a smaller fit.learning_rate, or standardise the columns"
+SMALLER = "set a smaller fit.learning_rate, or standardise the columns"
+NARROWER = "standardise the columns, or set narrower priors"
 CORRECT = "correct these values (rows count from 0), or leave the rows out"
 
 
@@ -61,30 +63,32 @@ def diagnose(data: Data, spec: Spec, restart: Restart, seen: str) -> str:
         restart: with the parameters that broke down.
         seen: what was seen of it, e.g. "the loss is nan at step 12".
     """
-    tries = f", after {restart.retries} smaller steps" if restart.retries else ""
+    tries = f", after going back {restart.retries} times" if restart.retries else ""
     with pyro.validation_enabled(False):
-        cause, remedy = _cause(data, spec, restart)
+        cause, values = _cause(data, spec, restart)
+    otherwise = NARROWER if spec.fit.optimiser in CONVERGED else SMALLER
+    remedy = CORRECT if values else otherwise
     return one_line(f"{seen}{tries}{cause and f': {cause}'}; {remedy}", LONGEST)
 
 
-def _cause(data: Data, spec: Spec, restart: Restart) -> tuple[str, str]:
-    """Return the first term that is at fault, and a remedy."""
+def _cause(data: Data, spec: Spec, restart: Restart) -> tuple[str, bool]:
+    """Return the first term that is at fault, and whether values of the data are."""
     joint = Joint(restart.model, restart.guide)
     for text in _tensors_at_fault(joint, gradients=False):
-        return text, SLOWER
+        return text, False
     values = values_at_fault(data, FAR)
     with torch.no_grad():
         term = _term(data.train, spec, restart)
     if term or values:
-        return " where ".join(t for t in (term, values) if t), CORRECT if values else SLOWER
+        return ", where ".join(t for t in (term, values) if t), bool(values)
     x, y = (t[:CHUNK] for t in to_tensors(data.train, spec))
     each, _, scale, prior = joint(x, y)
-    if not abs(float(prior)) < LARGEST:
-        return f"the log prior of the weights is {float(prior):.3g}", SLOWER
-    ((each.logsumexp(0) * scale).sum() + prior).backward()  # type: ignore[no-untyped-call]
+    if _unfit(prior.detach()):
+        return f"the log prior of the weights is {float(prior):.3g}", False
+    ((each.logsumexp(0) * scale).sum() + prior).backward()
     for text in _tensors_at_fault(joint, gradients=True):
-        return text, SLOWER
-    return "", SLOWER
+        return text, False
+    return "", False
 
 
 def _tensors_at_fault(joint: Joint, *, gradients: bool) -> Iterator[str]:
@@ -151,6 +155,8 @@ def _at_fault(part: Part, encoding: Encoding, far: float) -> dict[int, str]:
     found = dict[int, str]()
     for name, values, missing in columns:
         size = np.abs(values)
+        if size.max(initial=0.0) <= far:
+            continue
         known = size[np.isfinite(size) & (size > 0)]
         usual = max(float(np.median(known)), 1.0) if len(known) else 1.0
         bad = ~(size <= far * usual) & ~missing & (rows >= 0)

@@ -20,7 +20,8 @@ from pyromoe.models import InputError
 from pyromoe.models.trace import parameters_passed_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from torch import Tensor, nn
 
@@ -44,9 +45,7 @@ class Member:
 
     def begin(self, args: Sequence[Any]) -> tuple[list[Tensor], Any]:
         """Run model and guide once as they are: mistakes show, and the first state is made."""
-        # Parameters that are not finite are no mistake of the program: the step refuses them.
-        finite = all(bool(p.isfinite().all()) for p in self.parameters.values())
-        with nullcontext() if finite else pyro.validation_enabled(False):
+        with validated(self.parameters.values()):
             self.elbo.prepare(self.model, self.guide, *args)
             state, own = self.elbo.state, self.elbo.noise
             device = next((p.device for p in self.parameters.values()), torch.device("cpu"))
@@ -135,6 +134,12 @@ class Member:
             return [loss, found, *to_leaves(state)[0]]
 
         return gradient
+
+
+def validated(parameters: Iterable[Tensor]) -> AbstractContextManager[None]:
+    """Let Pyro look for mistakes of a program, unless parameters are not finite: those are none."""
+    finite = all(bool(p.isfinite().all()) for p in parameters)
+    return nullcontext() if finite else pyro.validation_enabled(False)
 
 
 def flat(members: Sequence[Member]) -> Tensor:

@@ -94,9 +94,9 @@ class Optimiser:
             moments, rest = given[: self.moments], given[self.moments :]
             loss, found, *state = gradient(*rest)
             with torch.no_grad():
-                move, *moments = self.move(rest[0], found, moments, factors.unbind(), scale)
-                fine = is_fine(loss, [move, *state], moments[1:])
-            return [loss, fine, move, *moments, *state]
+                move, *after = self.move(rest[0], found, moments, factors.unbind(), scale)
+                fine = is_fine(loss, [move, *state], after[1:])
+            return [loss, fine, move, *after, *state]
 
         return step
 
@@ -110,17 +110,17 @@ def is_fine(loss: Tensor, tensors: Sequence[Tensor], squares: Sequence[Tensor] =
     def norm(tensor: Tensor) -> Tensor:
         return torch.linalg.vector_norm(tensor.reshape(*loss.shape, -1), dim=-1, keepdim=True)
 
-    sizes = [*map(norm, tensors), *(norm(square).sqrt() for square in squares)]
-    return sum(sizes, loss.abs()[..., None]) < LARGEST
+    size = loss.abs()[..., None]
+    for part in [*map(norm, tensors), *(norm(square).sqrt() for square in squares)]:
+        size = size + part
+    return size < LARGEST
 
 
 def _adam_factors(number: int, rate: float) -> tuple[float, ...]:
     return rate / (1 - FIRST**number), math.sqrt(1 - SECOND**number)
 
 
-def adam(
-    gradient: Tensor, moments: Sequence[Tensor], factors: Sequence[Tensor]
-) -> list[Tensor]:
+def adam(gradient: Tensor, moments: Sequence[Tensor], factors: Sequence[Tensor]) -> list[Tensor]:
     """Return a step of Adam (Kingma and Ba, 2015)."""
     size, root = factors
     mean = moments[0].lerp(gradient, 1 - FIRST)

@@ -51,7 +51,7 @@ class Rollback:
         for r, fine in enumerate(self.take.fine.reshape(-1).tolist()):
             if not fine:
                 large = not abs(losses[r]) < LARGEST
-                what = f"the loss is {losses[r]:.3g}" if large else "the gradient is not finite"
+                what = f"the loss is {losses[r]:.3g}" if large else "the gradient is too large"
                 self._back(r, f"{what} at step {self.take.taken}")
                 losses[r] = math.nan
         return losses
@@ -73,7 +73,7 @@ class Rollback:
             for kept, row in zip(self._of(self.kept, r), rows, strict=True):
                 kept.copy_(row)
             return True
-        what = "a parameter is not finite"
+        what = "parameters are not finite, or too large,"
         if not abs(log_likelihood) < LARGEST:
             what = f"log p(y | x) is {log_likelihood:.3g} nats a datum"
         self._back(r, f"{what} after step {self.take.taken}")

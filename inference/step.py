@@ -293,8 +293,9 @@ class Step:
 
 def _chosen(fine: Tensor, after: Tensor, before: Tensor) -> Tensor:
     """Return what is after a step that is fine, and before any other."""
-    pair = (t.reshape(*fine.shape[:-1], -1) for t in (after, before))
-    return torch.where(fine, *pair).reshape(after.shape)
+    shape = (*fine.shape[:-1], -1)
+    chosen = torch.where(fine, after.reshape(shape), before.reshape(shape))
+    return chosen.reshape(after.shape)
 
 
 def _first(error: Exception) -> str:
