@@ -76,7 +76,7 @@ class Run:
         self.loop = Loop(plan, data, [begun], budget, lambda done, text: None)
         self.test = to_tensors(data.test, plan.spec)
         self.log_jacobian = data.encoding.log_jacobian
-        rows = torch.arange(len(self.loop.x)).split(self.loop.batch)
+        rows = torch.arange(len(self.loop.x)).split(self.loop.batches.size)
         options = {name: s.at(0) for name, s in plan.schedules.items()}
         for each in {len(r): r for r in rows}.values():
             x, y = self.loop.x[each], self.loop.y[each]
@@ -93,7 +93,7 @@ class Run:
         loop, seconds = self.loop, 0.0
         yield Mark(0, seconds, self.held_out())
         while loop.done() < 1:
-            for x, y in loop.batches():
+            for x, y in loop.batches.left(0):
                 started = time.perf_counter()
                 loop.step(x, y)
                 seconds += time.perf_counter() - started
@@ -106,7 +106,7 @@ class Run:
 def target_of(plan: Plan, data: Data, number: int, epochs: int, share: float) -> float:
     """What is to be reached from a start, in nats a datum: see the top."""
     run = Run(plan, data, number)
-    count = epochs * run.loop.per_epoch // EVERY
+    count = epochs * run.loop.batches.number // EVERY
     values = [mark.held_out for mark in islice(run.marks(), count + 1)]
     return values[0] + share * (max(values) - values[0])
 

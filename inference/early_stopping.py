@@ -48,7 +48,7 @@ class EarlyStopping:
 
     def check(self, epoch: int) -> None:
         """Note what is best, and which restarts have waited too long."""
-        totals = self.evaluation(self.take.values, self.x, self.y)
+        totals, _ = self.evaluation(self.take.values, self.x, self.y)
         self.now = [(total + self.log_jacobian) / len(self.x) for total in totals]
         rows = [values.reshape(len(self.now), -1) for values in (self.best, self.take.values)]
         for restart, value, best, found in zip(self.restarts, self.now, *rows, strict=True):

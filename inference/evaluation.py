@@ -1,4 +1,4 @@
-"""The exact log-likelihood of the training rows, of several members in one graph if possible."""
+"""Exact log-likelihoods of rows and who has them, of several members in one graph if possible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from pyromoe.inference import graph as graphs
 from pyromoe.inference.members import shaped
-from pyromoe.inference.probabilities import CHUNK, log_likelihood
+from pyromoe.inference.probabilities import CHUNK, log_probabilities
 from pyromoe.models.trace import parameters_passed_in
 
 if TYPE_CHECKING:
@@ -24,16 +24,20 @@ if TYPE_CHECKING:
 
 
 class Exact(nn.Module):
-    """A model and its guide as a function of rows: log p(y | x), (N,), z summed out."""
+    """A model and its guide as a function of rows, z summed out."""
 
     def __init__(self, model: MixtureOfExperts, guide: WeightedGuide) -> None:
         super().__init__()
         self.model, self.guide = model, guide
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return log p(y | x), (N,), on the encoded scale, as often as each datum counts."""
-        each = log_likelihood(self.model, self.guide.weights.values(), x, y)
-        return each * self.model.weight(x)
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p(y | x), a scalar, and the mean responsibilities, (K,).
+
+        The former on the encoded scale, each datum as often as it counts.
+        """
+        joint = log_probabilities(self.model, self.guide.weights.values(), x, y)
+        each = joint.logsumexp(-1) * self.model.weight(x)
+        return each.double().sum(), joint.softmax(-1).mean(0)
 
 
 class Evaluation:
@@ -48,8 +52,10 @@ class Evaluation:
         self.graph: graphs.Function | None = None
         self.tried = False
 
-    def __call__(self, values: Tensor, x: Tensor, y: Tensor) -> list[float]:
-        """Return log p(y | x), summed over the rows, of every member, in nats.
+    def __call__(self, values: Tensor, x: Tensor, y: Tensor) -> tuple[list[float], Tensor]:
+        """Return log p(y | x) of every member, summed over the rows, in nats, and (R, K).
+
+        The latter are the mean responsibilities of the experts.
 
         Args:
             values: the parameters, (R, P).
@@ -60,12 +66,13 @@ class Evaluation:
             self.tried = True
             with suppress(RuntimeError, TypeError, ValueError, NotImplementedError):
                 self.graph = self._captured(values, x, y)
-        if self.graph is None:
-            each = (Exact(m.model, m.guide) for m in self.members)
-            return [float(exact(x, y).double().sum()) for exact in each]
-        with torch.no_grad():
-            found: list[float] = self.graph(values, x, y)[0].tolist()
-        return found
+        with torch.no_grad(), pyro.validation_enabled(False):  # it is asked what is finite
+            if self.graph is not None:
+                totals, shares = self.graph(values, x, y)
+            else:
+                found = [Exact(m.model, m.guide)(x, y) for m in self.members]
+                totals, shares = (torch.stack(each) for each in zip(*found, strict=True))
+        return totals.tolist(), shares
 
     def _captured(self, values: Tensor, x: Tensor, y: Tensor) -> graphs.Function:
         """Return the evaluation of all members as one graph."""
@@ -77,7 +84,7 @@ class Evaluation:
             parts = zip(parameters, shaped(row, parameters), strict=True)
             swapped = {names[id(p)]: part for p, part in parts if id(p) in names}
             with parameters_passed_in():
-                return [functional_call(exact, swapped, (x, y)).double().sum()]
+                return list(functional_call(exact, swapped, (x, y)))
 
         with torch.no_grad(), pyro.validation_enabled(False):
             graph = graphs.capture(evaluate, [values[0], x, y])

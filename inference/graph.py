@@ -125,6 +125,11 @@ def _lifted(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
     return torch.fx.GraphModule(graph, lifted), constants
 
 
+def reason(error: Exception) -> str:
+    """Return in a line why something was not captured or compiled."""
+    return str(error).strip().split("\n", 1)[0][:200]
+
+
 def fingerprint(graph: GraphModule, arguments: Sequence[Tensor]) -> str:
     """Return a name for a graph and what it is given, equal in every process."""
     shapes = [(tuple(a.shape), str(a.dtype), str(a.device)) for a in arguments]

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from pyromoe.inference.batches import Batches
+from pyromoe.inference.collapse import Collapse
+from pyromoe.inference.diagnosis import diagnose
 from pyromoe.inference.early_stopping import EarlyStopping
 from pyromoe.inference.evaluation import Evaluation
 from pyromoe.inference.optimisers import OPTIMISERS
-from pyromoe.inference.probabilities import CHUNK, log_jacobian, to_tensors
+from pyromoe.inference.probabilities import CHUNK, effective_experts, log_jacobian, to_tensors
+from pyromoe.inference.rollback import Rollback
 from pyromoe.inference.step import Step
 from pyromoe.models import log_joint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -60,15 +65,15 @@ class Loop:
     ) -> None:
         self.plan, self.budget, self.report, self.save = plan, budget, report, save
         self.restarts = [restart for restart, _, _ in starts]
-        self.orders = [order for _, _, order in starts]
         self.x, self.y = to_tensors(data.train, plan.spec)
         weight = self.restarts[0].model.weight(self.x)
         self.log_jacobian = float((log_jacobian(data.encoding, self.y) * weight).sum())
         settings, n = plan.spec.fit, len(self.x)
-        self.batch = n if settings.batch_size == "full" else min(settings.batch_size, n)
-        self.per_epoch = -(-n // self.batch)
+        size = n if settings.batch_size == "full" else min(settings.batch_size, n)
+        self.batches = Batches(self.x, self.y, size, [order for _, _, order in starts])
         evaluations = plan.treatment.evaluations(plan.config, plan.spec.experts.number)
-        self.total = budget.steps(self.per_epoch, evaluations * n / self.per_epoch)
+        number = self.batches.number
+        self.total = budget.steps(number, evaluations * n / number)
         members = [(elbo, restart.model, restart.guide) for restart, elbo, _ in starts]
         self.take = Step(
             *members[0],
@@ -78,12 +83,13 @@ class Loop:
             beside=members[1:],
         )
         self.evaluation = Evaluation(self.take.members)
+        self.collapse = Collapse(plan.spec, self.restarts)
+        self.rollback = Rollback(self.take, self.restarts, partial(diagnose, data, plan.spec))
         watches = data.kept is not None and settings.early_stopping is not None
         self.watch = EarlyStopping(plan, data, self.restarts, self.take) if watches else None
         self.rate, self.options = settings.learning_rate, dict[str, float]()
         self.epoch, self.written = 0, -1.0
         self.losses: list[list[float]] = []  # of the steps of this epoch
-        self.began: list[Tensor] = []  # the states of the orders at the beginning of this epoch
         self.bucket = -1
         self.started = time.perf_counter()
 
@@ -98,7 +104,7 @@ class Loop:
         ended = False
         # Time passes between two looks at the clock: what ends the fit is asked once an epoch.
         while not ended:
-            for x, y in self.batches():
+            for x, y in self.batches.left(len(self.losses)):
                 self.losses.append(self.step(x, y))
                 if self.done() >= 1 or not self._going():
                     break
@@ -116,10 +122,11 @@ class Loop:
             self.losses = []
         if self.watch is not None:
             self.watch.restore()
-            for restart, total in zip(self.restarts, self._log_likelihoods(), strict=True):
+            for restart, total in zip(self.restarts, self._exact()[0], strict=True):
                 restart.log_likelihood = total
                 if not math.isfinite(total) and not restart.failure:
                     restart.failure = f"log p(y | x) is {total} after epoch {restart.best_epoch}"
+        self.rollback.end()
         for restart in self.restarts:
             restart.mode = "" if restart.failure else self.take.ran
             restart.seconds = self.elapsed / len(self.restarts)
@@ -140,36 +147,37 @@ class Loop:
             len(self.x),
             learning_rate=self.rate,
             options=self.options,
-            stacked=len(self.restarts) > 1 and self.batch < len(self.x),
+            stacked=self.batches.stacked,
         )
-        values: list[float] = losses.reshape(-1).tolist()
-        for restart, value in zip(self.restarts, values, strict=True):
-            if not math.isfinite(value) and restart.going:
-                restart.failure = f"the loss is {value} at step {self.take.taken}"
+        for restart in self.restarts:
             restart.steps += restart.going
-        return values
+        return self.rollback.check(losses.reshape(-1).tolist())
 
     def write(self, epoch: int, losses: Sequence[float], exact: bool) -> None:
         """Add a row to each restart's history and report."""
         n, best = len(self.x), -math.inf
-        totals = self._log_likelihoods() if exact else [None] * len(self.restarts)
+        totals, shares = self._exact() if exact else ([None] * len(self.restarts), torch.empty(0))
         common = {"learning_rate": self.rate, **self.options, "seconds": self.elapsed}
         for r, (restart, loss, total) in enumerate(zip(self.restarts, losses, totals, strict=True)):
             if restart.failure or restart.stopped_at not in (None, epoch):
                 continue
             value = None if total is None else total / n
-            if value is not None and not math.isfinite(value):
-                restart.failure = f"log p(y | x) is {value} after step {restart.steps}"
+            if value is not None:
+                if not self.rollback.keep(r, value):
+                    continue
+                restart.log_likelihood = total
+                best = max(best, value)
+            if math.isnan(loss):  # it went back
                 continue
             row: dict[str, Any] = {"restart": restart.seed, "epoch": epoch, "step": restart.steps}
             row |= {"loss": loss, "log_likelihood": value}
+            row |= {"effective_experts": effective_experts(shares[r : r + 1]) if exact else None}
             row |= {} if self.watch is None else self.watch.row(r)
             restart.history.append(row | common)
-            restart.log_likelihood = total
-            best = max(best, -math.inf if value is None else value)
         if exact and self._left():
             what = "best log p(y | x)" if len(self.restarts) > 1 else "log p(y | x)"
-            self.report(self.done(), f"epoch {epoch}, {what} {best:.4f} nats a datum")
+            told = self.collapse.check(self.done(), shares)
+            self.report(self.done(), f"epoch {epoch}, {what} {best:.4f} nats a datum{told}")
 
     def log_prior(self, restart: Restart) -> float:
         """Return the log prior of a restart's weights and what its gate adds to it, nats."""
@@ -179,26 +187,13 @@ class Loop:
             joint = log_joint(restart.model, x, y, len(self.x), weights=weights)
             return float(joint.log_prior_of_weights)
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the rows of an epoch that are left, in an order of its own for each restart."""
-        taken = len(self.losses)
-        if self.batch == len(self.x):
-            yield from [(self.x, self.y)][taken:]
-            return
-        if taken:  # before the fit was stopped
-            for generator, state in zip(self.orders, self.began, strict=True):
-                generator.set_state(state)
-        self.began = [generator.get_state() for generator in self.orders]
-        orders = [torch.randperm(len(self.x), generator=g) for g in self.orders]
-        order = torch.stack(orders) if len(orders) > 1 else orders[0]
-        for rows in order.split(self.batch, -1)[taken:]:
-            yield self.x[rows], self.y[rows]
+    def _exact(self) -> tuple[list[float], Tensor]:
+        """Return log p(y | x) of the training rows on the original scale, nats, and (R, K).
 
-    def _log_likelihoods(self) -> list[float]:
-        """Return log p(y | x) of the training rows on the original scale, nats."""
-        return [
-            total + self.log_jacobian for total in self.evaluation(self.take.values, self.x, self.y)
-        ]
+        The latter are the experts' mean responsibilities.
+        """
+        totals, shares = self.evaluation(self.take.values, self.x, self.y)
+        return [total + self.log_jacobian for total in totals], shares
 
     def _left(self) -> list[Restart]:
         return [restart for restart in self.restarts if not restart.failure]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pyromoe.inference.climb import Climb
+from pyromoe.inference.diagnosis import diagnose
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.modes import distinct, faults
 from pyromoe.inference.nested import ONE
@@ -66,7 +67,7 @@ def maximum_likelihood(
     modes = distinct(ends.score, ends.likelihood, found, number)
     _record(climb, free)
     if not modes:
-        raise NumericalError(f"{restarts[0].failure}; try standardised predictors")
+        raise NumericalError(diagnose(data, plan.spec, restarts[0], restarts[0].failure))
     chosen = modes[0].first
     best = restarts[chosen] if chosen < number else _another(climb, ends, chosen)
     of_weights = complete(plan.spec, data, best.model, best.guide, report, checkpoints)

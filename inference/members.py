@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from contextlib import nullcontext
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+import pyro
 import torch
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
@@ -18,7 +20,8 @@ from pyromoe.models import InputError
 from pyromoe.models.trace import parameters_passed_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from torch import Tensor, nn
 
@@ -54,14 +57,15 @@ class Member:
 
     def begin(self, args: Sequence[Any]) -> tuple[list[Tensor], Any]:
         """Run model and guide once as they are: mistakes show, and the first state is made."""
-        self.elbo.prepare(self.model, self.guide, *args)
-        state, own = self.elbo.state, self.elbo.noise
-        device = next((p.device for p in self.parameters.values()), torch.device("cpu"))
-        self.elbo.noise = Seeded(0, device)
-        try:
-            self.elbo.loss(self.model, self.guide, *args)
-        finally:
-            self.elbo.state, self.elbo.noise = state, own
+        with validated(self.parameters.values()):
+            self.elbo.prepare(self.model, self.guide, *args)
+            state, own = self.elbo.state, self.elbo.noise
+            device = next((p.device for p in self.parameters.values()), torch.device("cpu"))
+            self.elbo.noise = Seeded(0, device)
+            try:
+                self.elbo.loss(self.model, self.guide, *args)
+            finally:
+                self.elbo.state, self.elbo.noise = state, own
         return to_leaves(state)
 
     def recipe(self, args: Sequence[Any]) -> Recipe:
@@ -142,6 +146,12 @@ class Member:
             return [loss, found, *to_leaves(state)[0]]
 
         return gradient
+
+
+def validated(parameters: Iterable[Tensor]) -> AbstractContextManager[None]:
+    """Let Pyro look for mistakes of a program, unless parameters are not finite: those are none."""
+    finite = all(bool(p.isfinite().all()) for p in parameters)
+    return nullcontext() if finite else pyro.validation_enabled(False)
 
 
 def flat(members: Sequence[Member]) -> Tensor:

@@ -3,6 +3,9 @@
 They follow `torch.optim`, whose own step reads numbers out of tensors. What depends on the number
 of the step alone is a factor, computed outside of the graph: in it, it would be computed anew for
 every parameter.
+
+What a step would do is known before it is done, and with it whether it is fine; what is not fine
+is left undone. Adam would keep the square of one gradient that is too large, and stand still.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 FIRST, SECOND, SMALLEST = 0.9, 0.999, 1e-8
 """The defaults of `torch.optim.Adam` and `AdamW`."""
+LARGEST = 1e18
+"""A gradient whose norm is larger has no square in single precision, and in none a meaning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +36,15 @@ class Optimiser:
     Attributes:
         moments: how many vectors like the parameters it keeps.
         sizes: its factors, from the number of the step, 1 for the first, and the learning rate.
-        rule: changes values and moments, given the gradient and the factors as scalars.
+        rule: gives what is subtracted from the values, and the next moments, from the gradient, the
+            moments and the factors, the first of them times how much of the step is taken.
         decoupled: whether weights decay beside the gradient, not as a part of it.
         weight_decay: how fast.
     """
 
     moments: int
     sizes: Callable[[int, float], tuple[float, ...]]
-    rule: Callable[[Tensor, Tensor, Sequence[Tensor], Sequence[Tensor]], None]
+    rule: Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
     decoupled: bool = False
     weight_decay: float = 0.0
 
@@ -51,57 +57,110 @@ class Optimiser:
         kept = (1 - rate * self.weight_decay,) if self.decoupled else ()
         return (*self.sizes(number, rate), *kept)
 
-    def update(
+    def move(
         self,
         values: Tensor,
         gradient: Tensor,
         moments: Sequence[Tensor],
         factors: Sequence[Tensor],
-    ) -> None:
-        """Change values and moments, given the gradient and the factors as scalars."""
-        if self.decoupled:
-            *factors, kept = factors
-            values.mul_(kept)
-        elif self.weight_decay:
+        scale: Tensor | float = 1.0,
+    ) -> list[Tensor]:
+        """Return what a step subtracts from the values, and the next moments.
+
+        Args:
+            values: the parameters, (P,) or (R, P).
+            gradient: of the loss in them.
+            moments: what is kept of gradients before.
+            factors: scalars.
+            scale: how much of the step is taken, (1,) or (R, 1).
+        """
+        if self.weight_decay and not self.decoupled:
             gradient = gradient.add(values, alpha=self.weight_decay)
-        self.rule(values, gradient, moments, factors)
+        size, *others = factors[:-1] if self.decoupled else factors
+        return self.rule(gradient, moments, [size * scale, *others])
+
+    def take(
+        self,
+        values: Tensor,
+        before: Sequence[Tensor],
+        factors: Tensor,
+        fine: Tensor,
+        move: Tensor,
+        *after: Tensor,
+    ) -> list[Tensor]:
+        """Change values by a step, and return what is held after it; where it is fine.
+
+        Args:
+            values: the parameters, (P,) or (R, P).
+            before: what else is held, moments and leaves of states.
+            factors: of the step, (F,).
+            fine: where it is, (1,) or (R, 1); elsewhere all stays as it was.
+            move: what is subtracted.
+            *after: what else would be held after it.
+        """
+        if bool(fine.all()):
+            self._apply(values, move, factors)
+            return list(after)
+        values.copy_(_where(fine, self._apply(values.clone(), move, factors), values))
+        return [_where(fine, *pair) for pair in zip(after, before, strict=True)]
+
+    def _apply(self, values: Tensor, move: Tensor, factors: Tensor) -> Tensor:
+        return (values.mul_(factors[-1]) if self.decoupled else values).sub_(move)
 
     def with_gradient(self, gradient: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
-        """Return the whole step: factors, moments, and what the gradient takes, values first.
+        """Return the whole step: of factors, scale, moments, and what the gradient takes.
 
-        It changes values and moments, and returns what the gradient returns without the gradient.
+        It returns the loss, whether the step is fine, (1,) or (R, 1), what is subtracted from the
+        values, the next moments and the leaves of the next state.
         """
 
-        def step(factors: Tensor, *given: Tensor) -> list[Tensor]:
+        def step(factors: Tensor, scale: Tensor, *given: Tensor) -> list[Tensor]:
             moments, rest = given[: self.moments], given[self.moments :]
             loss, found, *state = gradient(*rest)
             with torch.no_grad():
-                self.update(rest[0], found, moments, factors.unbind())
-            return [loss, *state]
+                move, *after = self.move(rest[0], found, moments, factors.unbind(), scale)
+                fine = is_fine(loss, [move, *state], after[1:])
+            return [loss, fine, move, *after, *state]
 
         return step
+
+
+def is_fine(loss: Tensor, tensors: Sequence[Tensor], squares: Sequence[Tensor] = ()) -> Tensor:
+    """Return whether a loss, (R,), and tensors, (R, ...), are finite and of bearable size, (R, 1).
+
+    Without the dimension R it is (1,). Of squares the root counts.
+    """
+
+    def norm(tensor: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(tensor.reshape(*loss.shape, -1), dim=-1, keepdim=True)
+
+    size = loss.abs()[..., None]
+    for part in [*map(norm, tensors), *(norm(square).sqrt() for square in squares)]:
+        size = size + part
+    return torch.lt(size, LARGEST)
+
+
+def _where(fine: Tensor, after: Tensor, before: Tensor) -> Tensor:
+    shape = (*fine.shape[:-1], -1)
+    chosen = torch.where(fine, after.reshape(shape), before.reshape(shape))
+    return chosen.reshape(after.shape)
 
 
 def _adam_factors(number: int, rate: float) -> tuple[float, ...]:
     return rate / (1 - FIRST**number), math.sqrt(1 - SECOND**number)
 
 
-def adam(
-    values: Tensor, gradient: Tensor, moments: Sequence[Tensor], factors: Sequence[Tensor]
-) -> None:
-    """Take a step of Adam (Kingma and Ba, 2015)."""
-    mean, square = moments
+def adam(gradient: Tensor, moments: Sequence[Tensor], factors: Sequence[Tensor]) -> list[Tensor]:
+    """Return a step of Adam (Kingma and Ba, 2015)."""
     size, root = factors
-    mean.lerp_(gradient, 1 - FIRST)
-    square.mul_(SECOND).addcmul_(gradient, gradient, value=1 - SECOND)
-    values.sub_(size * (mean / (square.sqrt() / root + SMALLEST)))
+    mean = moments[0].lerp(gradient, 1 - FIRST)
+    square = (moments[1] * SECOND).addcmul(gradient, gradient, value=1 - SECOND)
+    return [size * (mean / (square.sqrt() / root + SMALLEST)), mean, square]
 
 
-def sgd(
-    values: Tensor, gradient: Tensor, moments: Sequence[Tensor], factors: Sequence[Tensor]
-) -> None:
-    """Take a step along the gradient."""
-    values.sub_(factors[0] * gradient)
+def sgd(gradient: Tensor, moments: Sequence[Tensor], factors: Sequence[Tensor]) -> list[Tensor]:
+    """Return a step along the gradient."""
+    return [factors[0] * gradient]
 
 
 OPTIMISERS = {

@@ -38,6 +38,7 @@ class Restart:
         validation: the best log p(y | x) of the data kept back, nats a datum; None where none are.
         best_epoch: when it was reached; the parameters are those of then.
         stopped_at: the epoch after which no step was taken; None where the budget ended the fit.
+        retries: how often it went back to take smaller steps, since a number was not finite.
     """
 
     seed: int
@@ -55,6 +56,7 @@ class Restart:
     validation: float | None = None
     best_epoch: int | None = None
     stopped_at: int | None = None
+    retries: int = 0
 
     @property
     def going(self) -> bool:
@@ -89,4 +91,6 @@ class Restart:
         if self.validation is not None:
             found |= {"validation_log_likelihood": self.validation}
             found |= {"best_epoch": self.best_epoch, "stopped_at": self.stopped_at}
+        if self.retries:
+            found |= {"retries": self.retries}
         return found | ({"failure": self.failure} if self.failure else {})

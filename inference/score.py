@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from pyromoe.inference import graph as graphs
-from pyromoe.inference.members import shaped
+from pyromoe.inference.members import shaped, validated
 from pyromoe.models import log_joint
 from pyromoe.models.trace import parameters_passed_in
 
@@ -104,7 +104,7 @@ class Score:
         self.parameters = dict(self.joints[0].named_parameters())
         each = [parameters_to_vector(joint.parameters()).detach() for joint in self.joints]
         self.values = torch.stack(each)
-        with torch.no_grad():  # mistakes in the model show here, in Python
+        with torch.no_grad(), validated(self.values):  # mistakes in the model show here, in Python
             self.shape = self.joints[0](x, y)[0].shape
         self.units: Tensor | None = None
         self.captured = True

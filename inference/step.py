@@ -65,6 +65,9 @@ class Step:
         note: why they are not run as was asked, or an empty text.
         ahead: how many steps are still to come, for "auto".
         taken: how many were taken.
+        scale: how much of a step each member takes, (1,) or (R, 1); 1 unless it is changed.
+        fine: whether each member took the last step, (1,) or (R, 1). Where the loss, or what would
+            come out of the step, is not finite or near overflow, all stays as it was.
 
     >>> import torch
     >>> from pyromoe.guides import AmortisedGuide
@@ -98,6 +101,8 @@ class Step:
         self.moments = [torch.zeros_like(self.values) for _ in range(self.optimiser.moments)]
         self.state: list[Tensor] | None = None
         self.before: Saved | None = None  # what is to be taken up
+        self.scale = torch.ones_like(self.values[..., :1])
+        self.fine = self.scale > 0
         self.taken, self.ahead = 0, 0
         self.calls: dict[object, Call] = {}
         self.runs: dict[object, Run] = {}
@@ -194,29 +199,34 @@ class Step:
     def _eagerly(self, call: Call) -> Run:
         """Return the step in Python, member by member."""
         gradients = [self._gradient(member, call) for member in self.members]
-        gradient = graphs.one_by_one(gradients, self._shared(call, 0))
+        one_by_one = graphs.one_by_one(gradients, self._shared(call, 0))
+
+        def gradient(*given: Tensor) -> list[Tensor]:
+            with pyro.validation_enabled(False):  # what is not finite is refused afterwards
+                return one_by_one(*given)
+
         return self._replay(self.optimiser.with_gradient(gradient), [])
 
     def _as_graph(self, mode: Mode, call: Call, knobs: list[Tensor]) -> Run | None:
         """Return the step as a graph, or None, and say why, where it cannot be captured."""
         first, many = call.of(0), len(self.members) > 1
         try:
-            recipe = self.members[0].recipe(first)
-            noise = [like.new_full(shape, 0.5) for _, shape, like in recipe]
-            gradient = self._gradient(self.members[0], call, len(noise))
             with pyro.validation_enabled(False):
+                recipe = self.members[0].recipe(first)
+                noise = [like.new_full(shape, 0.5) for _, shape, like in recipe]
+                gradient = self._gradient(self.members[0], call, len(noise))
                 if many:
                     held = [h[0] for h in self._held()]
                     one = graphs.capture(gradient, [*held, *noise, *tensors_in(first), *knobs[1:]])
                     gradient = graphs.side_by_side(one, self._shared(call, len(noise)))
                     noise = [torch.stack([n] * len(self.members)) for n in noise]
                 given = [*self.moments, *self._held(), *noise, *tensors_in(call.args), *knobs[1:]]
-                given = [knobs[0], *given]
+                given = [knobs[0], self.scale, *given]
                 graph = graphs.capture(self.optimiser.with_gradient(gradient), given)
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             if isinstance(error, InputError):
                 raise
-            self.note = f"eager: it cannot be captured ({_first(error)})"
+            self.note = f"eager: it cannot be captured ({graphs.reason(error)})"
             return None
         self.auto.captured(call.key, graph, given)
         if mode == "compiled":
@@ -231,7 +241,7 @@ class Step:
             self.auto.compiled(call.key, time.perf_counter() - started)
             return compiled
         except Exception as error:  # inductor raises what its compiler raises
-            self.note = f"captured: it cannot be compiled ({_first(error)})"
+            self.note = f"captured: it cannot be compiled ({graphs.reason(error)})"
             return replayed(graph)
 
     def _replay(self, step: graphs.Function, recipe: Recipe) -> Run:
@@ -242,8 +252,11 @@ class Step:
             noise = [[s.noise.raw(*entry) for entry in recipe] for s in sources]
             drawn = noise[0] if len(noise) == 1 else map(torch.stack, zip(*noise, strict=True))
             with torch.no_grad():
-                found = step(knobs[0], *self.moments, *self._held(), *drawn, *tensors, *knobs[1:])
-            loss, *self.state = found
+                before, rule = [*self.moments, *self._held()[1:]], self.optimiser
+                given = [*self.moments, *self._held(), *drawn, *tensors, *knobs[1:]]
+                loss, self.fine, *found = step(knobs[0], self.scale, *given)
+                after = rule.take(self.values, before, knobs[0], self.fine, *found)
+            self.moments, self.state = after[: rule.moments], after[rule.moments :]
             if self.state and len(sources) == 1:
                 self._give_state(0)
             return loss
@@ -262,7 +275,3 @@ class Step:
         """Return which arguments of a gradient are the same for all members."""
         own, tensors = len(self._held()) + draws, len(tensors_in(call.args))
         return [*[False] * own, *[not call.stacked] * tensors, *[True] * len(call.names)]
-
-
-def _first(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:200]

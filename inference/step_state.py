@@ -15,12 +15,14 @@ def save_step(step: Step) -> Saved:
     moments = {f"moment_{i}": moment for i, moment in enumerate(step.moments)}
     state = {f"state_{i}": leaf for i, leaf in enumerate(step.state or ())}
     noise = {f"noise_{r}": m.source.get_state() for r, m in enumerate(step.members)}
-    return Saved({"values": step.values, **moments, **state, **noise}, {"taken": step.taken})
+    tensors = {"values": step.values, "scale": step.scale, **moments, **state, **noise}
+    return Saved(tensors, {"taken": step.taken})
 
 
 def restore_step(step: Step, saved: Saved) -> None:
     """Go back to what was saved; treatments and noise follow when a step is taken."""
     step.values.copy_(saved.tensors["values"])
+    step.scale.copy_(saved.tensors["scale"])
     for i, moment in enumerate(step.moments):
         moment.copy_(saved.tensors[f"moment_{i}"])
     step.taken, step.before = saved.values["taken"], saved

@@ -14,6 +14,7 @@ from pyromoe.guides import Seeded, WeightGuide
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.build import build
 from pyromoe.inference.choice import settle
+from pyromoe.inference.diagnosis import CORRECT, values_at_fault
 from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.loop import Loop, NumericalError
 from pyromoe.inference.maximum_likelihood import maximum_likelihood
@@ -87,6 +88,8 @@ def fit(
     if plan.spec.fit.early_stopping is not None and data.kept is None:
         what, remedy = "no row of these data was kept back", "encode them with this spec"
         raise InputError(what, file=data.source, field="fit.early_stopping", remedy=remedy)
+    if at_fault := values_at_fault(data):
+        raise NumericalError(f"{data.source}: {at_fault}; {CORRECT}")
     plan = dataclasses.replace(plan, spec=settle(plan.spec, len(data.train.rows)))
     if checkpoints is not None:
         recognise(checkpoints, plan.spec, data, budget)
@@ -107,9 +110,7 @@ def fit(
             restarts += _restarts(plan, data, group, budget, report, checkpoints)
         best = max(restarts, key=lambda r: r.score)
         if best.log_likelihood is None:
-            raise NumericalError(
-                f"{best.failure}; try a smaller fit.learning_rate, or standardised predictors"
-            )
+            raise NumericalError(best.failure)
         of_weights = complete(
             plan.spec,
             data,

@@ -103,7 +103,8 @@ def run(loop: Loop, checkpoints: Checkpoints, name: str) -> None:
 def saved(loop: Loop, *, ended: bool) -> Saved:
     """Return what a loop needs to go on, between two steps or after its last."""
     step, tensors = save_step(loop.take), dict[str, "Tensor"]()
-    tensors |= {f"order_{r}": state for r, state in enumerate(loop.began)}
+    tensors |= {f"order_{r}": state for r, state in enumerate(loop.batches.began)}
+    tensors |= {f"kept_{i}": tensor for i, tensor in enumerate(loop.rollback.kept)}
     if loop.watch is not None:
         tensors["best"] = loop.watch.best
     tensors["losses"] = torch.tensor(loop.losses, dtype=torch.float64)
@@ -111,7 +112,9 @@ def saved(loop: Loop, *, ended: bool) -> Saved:
         **step.values,
         "ended": ended,
         **{name: getattr(loop, name) for name in NUMBERS},
-        "orders": len(loop.began),
+        "orders": len(loop.batches.began),
+        "kept": len(loop.rollback.kept),
+        "times": loop.collapse.times,
         "elapsed": loop.elapsed,
         "restarts": [_record(restart) for restart in loop.restarts],
     }
@@ -130,7 +133,9 @@ def go_on(loop: Loop, before: Saved) -> None:
     for name in NUMBERS:
         setattr(loop, name, values[name])
     loop.started -= values["elapsed"]
-    loop.began = [tensors[f"order_{r}"] for r in range(values["orders"])]
+    loop.batches.began = [tensors[f"order_{r}"] for r in range(values["orders"])]
+    loop.collapse.times = values["times"]
+    loop.rollback.kept = [tensors[f"kept_{i}"] for i in range(values["kept"])]
     if loop.watch is not None:
         loop.watch.best.copy_(tensors["best"])
     for restart, record in zip(loop.restarts, values["restarts"], strict=True):

@@ -20,6 +20,7 @@ MEASURES = {
     "loss": "loss,\nnats a datum",
     "log_likelihood": "log p(y|x),\nnats a datum",
     "validation_log_likelihood": "log p(y|x) of rows\nkept back, nats a datum",
+    "effective_experts": "effective\nexperts",
 }
 OTHERS = {"restart", "epoch", "step", "seconds", "learning_rate", *MEASURES}
 """What a row of a history has beside the options of its treatment."""

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 
 STARTS = 12
 """Rows in the table of starts."""
+OF_START = (
+    "seed",
+    "log_likelihood",
+    "converged",
+    "initialisation",
+    "gradient",
+    "retries",
+    "failure",
+)
+"""Its columns, those of which there is anything."""
 
 
 def fit_section(run: RunFiles) -> Section:
@@ -50,8 +60,7 @@ def _pictures(run: RunFiles) -> Iterator[Picture]:
 
 def _starts(starts: list[dict[str, Any]]) -> Table:
     known = sorted(starts, key=lambda s: -(s["log_likelihood"] or -float("inf")))
-    names = ("seed", "log_likelihood", "converged", "initialisation", "gradient", "failure")
-    there = [name for name in names if any(name in start for start in starts)]
+    there = [name for name in OF_START if any(name in start for start in starts)]
     shown = known[:STARTS]
     some = f", the best {STARTS} of {len(starts)}" if len(starts) > STARTS else ""
     return Table(

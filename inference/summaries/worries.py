@@ -138,6 +138,12 @@ def _of_starts(metrics: dict[str, Any]) -> Iterator[Worry]:
     if broken := sum("failure" in s for s in starts):
         what = f"{broken} of {len(starts)} starts broke down"
         yield Worry("starts broke down", what, "lower fit.learning_rate")
+    if again := [s["retries"] for s in starts if "retries" in s]:
+        what = (
+            f"{len(again)} of {len(starts)} starts met numbers that were not finite, and went back "
+        )
+        what += f"{sum(again)} times to go on with smaller steps"
+        yield Worry("smaller steps", what, "lower fit.learning_rate, or standardise the columns")
 
 
 def _of_treatment(metrics: dict[str, Any], spec: Spec) -> Iterator[Worry]:
