@@ -132,12 +132,14 @@ def is_fine(loss: Tensor, tensors: Sequence[Tensor], squares: Sequence[Tensor] =
     """
 
     def norm(tensor: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(tensor.reshape(*loss.shape, -1), dim=-1, keepdim=True)
+        each = tensor.reshape(*loss.shape, -1)
+        found: Tensor = torch.linalg.vector_norm(each, dim=-1, keepdim=True)
+        return found
 
     size = loss.abs()[..., None]
     for part in [*map(norm, tensors), *(norm(square).sqrt() for square in squares)]:
         size = size + part
-    return torch.lt(size, LARGEST)
+    return size < LARGEST
 
 
 def _where(fine: Tensor, after: Tensor, before: Tensor) -> Tensor:

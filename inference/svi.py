@@ -111,14 +111,8 @@ def fit(
         best = max(restarts, key=lambda r: r.score)
         if best.log_likelihood is None:
             raise NumericalError(best.failure)
-        of_weights = complete(
-            plan.spec,
-            data,
-            best.model,
-            best.guide,
-            progress or (lambda done, text: None),
-            checkpoints,
-        )
+        told = progress or (lambda done, text: None)
+        of_weights = complete(plan.spec, data, best.model, best.guide, told, checkpoints)
         found = Fit.of(plan, data, best, restarts)
         found.metrics |= of_weights
         return found
