@@ -258,22 +258,19 @@ class Step:
             with torch.no_grad():
                 held = [self.scale, *self.moments, *self._held()]
                 loss, *after = step(knobs[0], *held, *drawn, *tensors, *knobs[1:])
-                self._take(knobs[0], *after)
+                self._take(*after)
             return loss
 
         return run
 
-    def _take(self, factors: Tensor, fine: Tensor, move: Tensor, *held: Tensor) -> None:
-        """Change values, moments and state of the members whose step is fine."""
-        self.fine = fine
-        if bool(fine.all()):
-            self.optimiser.apply(self.values, move, factors)
-        else:
-            after = self.optimiser.apply(self.values.clone(), move, factors)
-            self.values.copy_(_chosen(fine, after, self.values))
-            before = [*self.moments, *self._held()[1:]]
-            held = tuple(_chosen(fine, *pair) for pair in zip(held, before, strict=True))
-        self.moments, self.state = [*held[: len(self.moments)]], [*held[len(self.moments) :]]
+    def _take(self, fine: Tensor, *after: Tensor) -> None:
+        """Take over the values, moments and state of the members whose step is fine."""
+        self.fine, moments = fine, len(self.moments)
+        if not bool(fine.all()):
+            before = [self.values, *self.moments, *self._held()[1:]]
+            after = tuple(_chosen(fine, *pair) for pair in zip(after, before, strict=True))
+        self.values.copy_(after[0])
+        self.moments, self.state = [*after[1 : 1 + moments]], [*after[1 + moments :]]
         if self.state and len(self.members) == 1:
             self._give_state(0)
 
