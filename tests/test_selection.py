@@ -313,7 +313,7 @@ def call(
 
 
 def test_the_command_writes_what_it_says(call: Any, tmp_path: Path) -> None:
-    args = ("s.yaml", "--experts", "2", "--folds", "2", "--bootstrap", "2", "--out", "found")
+    args = ("s.yaml", "--experts", "2-2", "--folds", "2", "--bootstrap", "2", "--out", "found")
     code, out, err = call(*args)
     assert code == 0, err
     assert "Recommended: 2 experts." in out
@@ -341,6 +341,7 @@ def test_the_command_writes_what_it_says(call: Any, tmp_path: Path) -> None:
     [
         (("--experts", "a"), "select.experts[0]: must be a whole number"),
         (("--experts", "0"), "must be at least 1"),
+        (("--experts", "4-2"), "must be a whole number, not '4-2'"),
         (("--folds", "1"), "select.folds: must be at least 2"),
         (("--folds", "30"), "40 training data for 30 folds; a fold needs two or more; use fewer"),
         (("--bootstrap", "-1"), "must be at least 0"),
