@@ -299,7 +299,8 @@ def test_the_map_of_many_rows_keeps_their_mean() -> None:
 def test_entropies_are_counted() -> None:
     r = np.array([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
     axes: Any = draw.plot_entropy(axes_of(), r)
-    counts, edges, _ = axes.patches[0].get_data()
+    band, steps = axes.patches
+    counts, edges, _ = steps.get_data()
     assert counts.sum() == 4
     assert (counts[0], counts[-1]) == (3, 1)
     assert edges[-1] == pytest.approx(np.log(2))
@@ -433,10 +434,10 @@ def test_reliability_of_more_classes_is_of_the_most_probable() -> None:
 
 def test_the_histogram_of_the_pit_has_a_band() -> None:
     axes: Any = draw.plot_pit(axes_of(), (np.arange(400) + 0.5) / 400)
-    counts, edges, _ = axes.patches[0].get_data()
+    band, steps = axes.patches
+    counts, edges, _ = steps.get_data()
     np.testing.assert_allclose(counts, np.ones(20))
     assert len(edges) == 21
-    band: Any = axes.patches[1]
     low, high = band.get_y(), band.get_y() + band.get_height()
     assert low < 1 < high
     inside = np.random.default_rng(0).binomial(400, 1 / 20, 10_000) / 20

@@ -18,6 +18,7 @@ from pyromoe.inference.candidates import candidates
 from pyromoe.inference.likelihood_ratio import LikelihoodRatio, bootstrap_test, sample
 from pyromoe.inference.pictures import selection_figure
 from pyromoe.inference.recommendation import mean_and_error, recommend, recommended
+from pyromoe.inference.summaries.selection import summarise_selection
 from pyromoe.models import InputError, SpecFile, parse_spec
 from pyromoe.models.data import undivided
 
@@ -330,6 +331,9 @@ def test_the_command_writes_what_it_says(call: Any, tmp_path: Path) -> None:
         written["rows"][1]["held_out_log_likelihood"]
     )
     assert (tmp_path / "found" / "2" / "posterior.nc").is_file()
+    summary = summarise_selection(tmp_path / "found")
+    assert summary.what[0].startswith("Linear experts and a constant gate, family normal of y")
+    assert summary.bars_of == "Experts, by their share of the training rows, with 2 experts"
     code, _, err = call(*args)
     assert (code, err.count("\n")) == (2, 1)
     assert "exists already" in err
