@@ -299,8 +299,7 @@ def test_the_map_of_many_rows_keeps_their_mean() -> None:
 def test_entropies_are_counted() -> None:
     r = np.array([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
     axes: Any = draw.plot_entropy(axes_of(), r)
-    band, steps = axes.patches
-    counts, edges, _ = steps.get_data()
+    counts, edges, _ = axes.patches[0].get_data()
     assert counts.sum() == 4
     assert (counts[0], counts[-1]) == (3, 1)
     assert edges[-1] == pytest.approx(np.log(2))
