@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from pyromoe.guides.point import PointGuide
+from pyromoe.models.trace import Draw
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pyromoe.guides.noise import Noise
+    from pyromoe.models.trace import Weights
 
 
 class DrawnGuide(PointGuide):
@@ -65,3 +67,8 @@ class DrawnGuide(PointGuide):
         """Return all draws, (C S, P); their density is not known: NaN, (C S,)."""
         v = self.kept.flatten(0, 1)
         return v, v.new_full((len(v),), torch.nan)
+
+    def numbered(self, draws: list[Weights]) -> list[Weights]:
+        """Return all draws with the order of their experts."""
+        orders = self.order.flatten(0, 1)
+        return [Draw(one, order) for one, order in zip(draws, orders, strict=True)]

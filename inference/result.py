@@ -115,10 +115,7 @@ class Fit:
             return [self.weights]
         v, _ = weights.draws(Seeded(self.spec.seed), self.spec.output.draws)
         each = [weights.weights_at(one) for one in v]
-        if not isinstance(weights, DrawnGuide):
-            return each
-        orders = weights.order.flatten(0, 1)
-        return [Draw(one, order) for one, order in zip(each, orders, strict=True)]
+        return weights.numbered(each) if isinstance(weights, DrawnGuide) else each
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every fitted tensor by its name: the model's, and the guide's for z."""
@@ -172,8 +169,7 @@ class Fit:
         log_gate, parameters = run_given(self.model.components, given, x)
         order = given.order if isinstance(given, Draw) else slice(None)
         # Without gradients, but for views of what is trained, which torch leaves theirs.
-        own = {name: value[order].detach() for name, value in parameters.items()}
-        return log_gate.exp()[:, order], own
+        return log_gate.exp()[:, order], {n: v[order].detach() for n, v in parameters.items()}
 
     def mean(self, x: Tensor) -> NDArray[Any]:
         """Return E[y | x], (N,), on the original scale; for classes p(y = c | x), (N, C).
@@ -225,7 +221,6 @@ class Fit:
         entropy = -torch.special.xlogy(r, r).sum(-1) @ weight
         grouped = self.encoding.group is not None
         held_out = "test" if len(data.test.rows) else "train"
-        error = self._error(*tensors[held_out])
         return {
             "log_likelihood": totals,
             "n": {name: int((part.rows != NOTHING).sum()) for name, part in parts.items()},
@@ -234,7 +229,7 @@ class Fit:
             "aic": -2 * total + 2 * count,
             "bic": bic,
             "icl": bic + 2 * float(entropy),
-            **error,
+            **self._error(*tensors[held_out]),
             "measured_on": held_out,
             "effective_experts": effective_experts(r * weight[:, None] / weight.mean()),
         }
