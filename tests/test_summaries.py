@@ -270,6 +270,11 @@ def test_a_table_given_in_python_has_no_name() -> None:
     assert model_sentences(read)[0].endswith("of y, from all other columns.")
 
 
+def test_a_tree_of_gates_is_named() -> None:
+    sentence = model_sentences(spec("gate: {kind: linear, levels: [2, 3]}", number=6))[0]
+    assert sentence.startswith("6 linear experts and a linear gate with levels 2 x 3, family")
+
+
 def test_a_terminal_shows_the_leading_experts_alone() -> None:
     bars = tuple(Bar(f"expert {k}", 1 / 64, "", k) for k in range(64))
     lines = [*summary_lines(Summary("title", (), (), "Experts", bars, ()))]

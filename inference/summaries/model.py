@@ -44,10 +44,11 @@ def model_sentences(spec: Spec, response: str = "", *, counted: bool = True) -> 
     of = f" of {named}" if named else ""
     inputs = spec.data.predictors
     known = "all other columns" if inputs == "all" else listed(inputs, 6) or "no predictors"
-    table = _table(spec)
+    table, levels = _table(spec), spec.gate.levels
+    tree = f" with levels {' x '.join(map(str, levels))}" if levels else ""
     sentences = [
         f"{experts_of(spec, counted=counted)} and {_article(spec.gate.kind)} {spec.gate.kind} "
-        f"gate, family {families}{of}, from {known}{f' of {table}' if table else ''}.",
+        f"gate{tree}, family {families}{of}, from {known}{f' of {table}' if table else ''}.",
     ]
     treatment, latent = spec.treatment.name, spec.guide.z
     guide = f", guide of z: {latent}" if latent else ""
