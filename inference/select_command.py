@@ -85,7 +85,7 @@ def select(
 
 def _listed(experts: str) -> str:
     """Return 1-3,6 as 1,2,3,6; what cannot be read stays, for the spec to refuse."""
-    each = []
+    each: list[str] = []
     for part in experts.split(","):
         first, _, last = part.strip().partition("-")
         known = first.isdecimal() and last.isdecimal() and 0 <= int(last) - int(first) < LONGEST

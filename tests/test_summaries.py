@@ -273,6 +273,8 @@ def test_a_table_given_in_python_has_no_name() -> None:
 def test_a_tree_of_gates_is_named() -> None:
     sentence = model_sentences(spec("gate: {kind: linear, levels: [2, 3]}", number=6))[0]
     assert sentence.startswith("6 linear experts and a linear gate with levels 2 x 3, family")
+    sentence = model_sentences(spec("gate: {kind: stick_breaking}"))[0]
+    assert sentence.startswith("2 linear experts and a stick_breaking gate, family")
 
 
 def test_a_terminal_shows_the_leading_experts_alone() -> None:

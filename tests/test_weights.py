@@ -13,7 +13,14 @@ from pyro.infer import TraceEnum_ELBO
 from scipy import stats  # type: ignore[import-untyped]  # no stubs
 from torch import Tensor
 
-from pyromoe.guides import WEIGHT_GUIDES, LaplaceGuide, PointGuide, Seeded, WeightedGuide
+from pyromoe.guides import (
+    WEIGHT_GUIDES,
+    DrawnGuide,
+    LaplaceGuide,
+    PointGuide,
+    Seeded,
+    WeightedGuide,
+)
 from pyromoe.guides.gaussian import WeightGuide, log_normal
 from pyromoe.inference import Treatment_ELBO, fit, moments, predict, to_arviz
 from pyromoe.inference.arviz_versions import pareto_k
@@ -221,6 +228,7 @@ def test_draws_of_nuts_number_the_experts_as_the_point_does(tmp_path: Any) -> No
     found = fit(spec_of("nuts", **short), table())
     weights, data = found.guide.weights, found.data
     assert data is not None
+    assert isinstance(weights, DrawnGuide)
     x, y = to_tensors(data.train, found.spec)
     experts_last = {n: n.startswith("gate.") for n in weights.names}
     other = {n: v.flip(-1 if experts_last[n] else 0) for n, v in weights.tensors().items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyromoe.models.errors import listed, one_line
+from pyromoe.models.gate_settings import NetworkGate
 
 if TYPE_CHECKING:
     from pyromoe.models.model_settings import Experts
@@ -44,7 +45,8 @@ def model_sentences(spec: Spec, response: str = "", *, counted: bool = True) -> 
     of = f" of {named}" if named else ""
     inputs = spec.data.predictors
     known = "all other columns" if inputs == "all" else listed(inputs, 6) or "no predictors"
-    table, levels = _table(spec), spec.gate.levels
+    table = _table(spec)
+    levels = spec.gate.levels if isinstance(spec.gate, NetworkGate) else None
     tree = f" with levels {' x '.join(map(str, levels))}" if levels else ""
     sentences = [
         f"{experts_of(spec, counted=counted)} and {_article(spec.gate.kind)} {spec.gate.kind} "
