@@ -55,7 +55,12 @@ napoleon_custom_sections = [("Groups and variables", "params_style")]
 napoleon_use_ivar = True
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!pyromoe).*")]  # names of other libraries, and short ones
-nitpick_ignore = [("py:class", "pyromoe.models.likelihoods.likelihood.Restriction")]  # an alias
+UNLISTED = (
+    "models.likelihoods.likelihood.Restriction",  # an alias
+    "inference.checkpoints.Saved",  # handed on, not made by users
+    "inference.signals.Signals",
+)
+nitpick_ignore = [("py:class", f"pyromoe.{name}") for name in UNLISTED]
 suppress_warnings = ["ref.python"]  # two classes are called Noise
 
 
