@@ -30,7 +30,7 @@ check: $(STAMP)  ## lint, format and types
 	$(BIN)/jupytext --to ipynb --test notebooks/*.py
 
 notebooks: $(STAMP)  ## write the notebooks anew from their Python halves
-	$(BIN)/jupytext --to ipynb notebooks/*.py
+	$(BIN)/jupytext --update --to ipynb notebooks/*.py
 
 pages: $(STAMP)  ## write docs/catalogue.md and docs/spec.md from what is declared
 	$(BIN)/python docs/catalogue.py

@@ -40,6 +40,8 @@ nb_execution_mode = os.environ.get("NOTEBOOKS", "cache")
 nb_execution_cache_path = "build/notebooks"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
+nb_code_prompt_show = "What is checked here"
+nb_code_prompt_hide = "What is checked here"
 
 autodoc_default_options = {
     "members": True,
@@ -53,7 +55,12 @@ napoleon_custom_sections = [("Groups and variables", "params_style")]
 napoleon_use_ivar = True
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!pyromoe).*")]  # names of other libraries, and short ones
-nitpick_ignore = [("py:class", "pyromoe.models.likelihoods.likelihood.Restriction")]  # an alias
+UNLISTED = (
+    "models.likelihoods.likelihood.Restriction",  # an alias
+    "inference.checkpoints.Saved",  # handed on, not made by users
+    "inference.signals.Signals",
+)
+nitpick_ignore = [("py:class", f"pyromoe.{name}") for name in UNLISTED]
 suppress_warnings = ["ref.python"]  # two classes are called Noise
 
 
@@ -77,13 +84,20 @@ def prepare(
     app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
 ) -> None:
     """Give a class what its file says: formula and source. Keep formulas as they are indented."""
-    if what == "class":
-        lines[1:1] = ["", *(inspect.getdoc(inspect.getmodule(thing)) or "").splitlines()]
+    of_file = (inspect.getdoc(inspect.getmodule(thing)) or "").splitlines()
+    if what == "class" and len(of_file) > 1:
+        lines[1:1] = ["", *of_file]
     for i in range(len(lines) - 1, 0, -1):
         lines[i] = re.sub(r": ([A-Z]\.)$", r": \\\1", lines[i])  # "K." begins no list
         above = next((line for line in reversed(lines[:i]) if line), " ")
         if lines[i].startswith("    ") and not lines[i - 1] and not above.startswith(" "):
             lines[i:i] = ["::", ""]
+
+
+def name_pages(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Write the title of a page where a link names its file: what MyST does with an empty text."""
+    of_page = r"\[\w+(?:\.md\](?=\(\w+\.md\))|\](?=\([\w./]+\.ipynb\)))"
+    source[0] = re.sub(of_page, "[]", source[0])
 
 
 def mathml(node: nodes.Element, *, block: bool) -> str:
@@ -108,7 +122,8 @@ def visit_block(self: HTML5Translator, node: nodes.math_block) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Add the table of public names, and how formulas are written."""
+    """Add the table of public names, and how links and formulas are written."""
+    app.connect("source-read", name_pages)
     app.connect("autodoc-process-docstring", prepare, priority=400)  # before napoleon
     app.add_directive("public", Public)
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))

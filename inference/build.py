@@ -76,7 +76,8 @@ def build(
         weights = WEIGHT_GUIDES[kind](points, positive, generator)
         return model, WeightedGuide(weights, of_latent)
     if kind == "nuts":
-        kept = DrawnGuide(points, positive, CHAINS, -(-spec.output.draws // CHAINS))
+        each = -(-spec.output.draws // CHAINS)
+        kept = DrawnGuide(points, positive, CHAINS, each, model.num_experts)
         return model, WeightedGuide(kept, of_latent)
     of_weights = LaplaceGuide if kind == "laplace" else PointGuide
     return model, WeightedGuide(of_weights(points, positive), of_latent)

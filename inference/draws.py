@@ -13,7 +13,7 @@ from pyromoe.inference.natural import constants
 from pyromoe.inference.probabilities import log_jacobian, log_probabilities
 from pyromoe.inference.repeated import repeat
 from pyromoe.inference.simulation import predictive
-from pyromoe.models.trace import run_given, trace_of, weights_in
+from pyromoe.models.trace import Draw, run_given, trace_of, weights_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,7 +36,7 @@ def posterior_draws(fit: Fit, x: Tensor, y: Tensor) -> Draws:
     """Return what differs between draws, (C, S, ...), by name; a view where it is always the same.
 
     Where weights have a posterior, each draw has weights of its own; experts are then numbered in
-    every draw as they are in the mean of all.
+    every draw as they are in the mean of all. Draws of NUTS were numbered when they were drawn.
 
     Args:
         fit: the fit.
@@ -57,7 +57,8 @@ def posterior_draws(fit: Fit, x: Tensor, y: Tensor) -> Draws:
     of_experts = [
         name for name, dims, _ in coefficients(fit, fit.weights) if dims[:1] == ("expert",)
     ]
-    _number_alike(found, of_experts)
+    if not isinstance(weights, DrawnGuide):
+        _number_alike(found, of_experts)
     chains = weights.chains
     shaped = {n: v.reshape(chains, -1, *v.shape[1:]) for n, v in found.items()}
     if isinstance(weights, DrawnGuide):
@@ -165,4 +166,8 @@ def coefficients(fit: Fit, weights: Weights) -> list[tuple[str, tuple[str, ...],
     found += run_given(model.gate_coefficients, weights)
     named = constants(model, fit.encoding, weights)
     found += [(name, dims, value) for name, (dims, value) in named.items()]
-    return [(name, dims, value.detach()) for name, dims, value in found]
+    order = weights.order if isinstance(weights, Draw) else slice(None)
+    return [
+        (name, dims, (value[order] if dims[:1] == ("expert",) else value).detach())
+        for name, dims, value in found
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import numbers
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from pyromoe.models.settings import Section
 from pyromoe.models.spec_file import parse_spec, to_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -72,9 +73,13 @@ def unpacked(state: Mapping[str, Any]) -> Fit:
 
 
 def write(folder: Path, fit: Fit, stored: Stored, *, overwrite: bool) -> None:
-    """Write a run directory with what scikit-learn needs in it."""
+    """Write a run directory with what scikit-learn needs in it.
+
+    In it classes have their own labels, for the commands to show; in an estimator, codes.
+    """
+    named = fit if stored.classes is None else _labelled(fit, stored.classes.values)
     with new_directory(folder, overwrite=overwrite) as new:
-        save_fit(fit, new, folder)
+        save_fit(named, new, folder)
         write_json(new / FILE, stored.model_dump(mode="json"))
 
 
@@ -94,7 +99,16 @@ def read(folder: Path, estimator: str) -> tuple[Fit, Stored]:
     if stored.estimator != estimator:
         what = f"holds a {stored.estimator}, not a {estimator}"
         raise InputError(what, file=str(path), remedy="load it with its own class")
+    if stored.classes is not None:
+        fit = _labelled(fit, range(len(fit.encoding.target.labels)))
     return fit, stored
+
+
+def _labelled(fit: Fit, labels: Iterable[object]) -> Fit:
+    """Return the same fit with other labels of its classes, in the order of their codes."""
+    target = fit.encoding.target.model_copy(update={"labels": tuple(map(str, labels))})
+    encoding = fit.encoding.model_copy(update={"targets": (target,)})
+    return dataclasses.replace(fit, encoding=encoding)
 
 
 def plain(parameters: Mapping[str, Any]) -> dict[str, JsonValue]:

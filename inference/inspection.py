@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BAR = 24
 """Width of a full bar, in characters."""
+MOST = 16
+"""Bars; more would drive what stands above them off the screen."""
 
 
 def inspect(folder: Path, rows: int) -> None:
@@ -52,7 +54,9 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     yield from (summary.title, *summary.what, "", *summary.how_good)
     if summary.bars:
         yield from ("", summary.bars_of)
-        yield from bar_lines(summary.bars)
+        yield from bar_lines(summary.bars[:MOST])
+    if len(summary.bars) > MOST:
+        yield f"and {len(summary.bars) - MOST} more, in the report"
     yield ""
     yield "To look into" if summary.worries else "Nothing to worry about was found."
     for worry in summary.worries:

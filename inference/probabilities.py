@@ -11,6 +11,7 @@ import torch
 from pyromoe.models import log_joint
 from pyromoe.models.likelihoods.observed import is_observed
 from pyromoe.models.responses import RESPONSES
+from pyromoe.models.trace import Draw
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,12 +33,16 @@ def effective_experts(responsibilities: Tensor) -> float:
 
 @torch.no_grad()
 def log_probabilities(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
-    """Return log p(y, z = k | x), (N, K), on the encoded scale, in nats."""
+    """Return log p(y, z = k | x), (N, K), on the encoded scale, in nats.
+
+    The experts of a `Draw` are numbered as those of the fit.
+    """
     parts = [
         log_joint(model, a, b, weights=weights).enumerate().T
         for a, b in zip(x.split(CHUNK), y.split(CHUNK), strict=True)
     ]
-    return torch.cat(parts)
+    joint = torch.cat(parts)
+    return joint[:, weights.order] if isinstance(weights, Draw) else joint
 
 
 def log_likelihood(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import pyromoe
-from pyromoe.guides import Seeded
+from pyromoe.guides import DrawnGuide, Seeded
 from pyromoe.inference.early_stopping import what_stopped
 from pyromoe.inference.probabilities import (
     effective_experts,
@@ -24,7 +24,7 @@ from pyromoe.inference.summaries.run import fit_lines
 from pyromoe.models.groups import NOTHING
 from pyromoe.models.likelihoods.observed import is_observed
 from pyromoe.models.priors import is_hyperparameter
-from pyromoe.models.trace import run_given
+from pyromoe.models.trace import Draw, run_given
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,13 +107,15 @@ class Fit:
     def weight_draws(self) -> list[Weights]:
         """Return draws of the latent weights, by site; one where their guide is a point.
 
-        They are the same at every call, as many as `output.draws`; of NUTS all that were kept.
+        They are the same at every call, as many as `output.draws`; of NUTS all that were kept,
+        each with the order of its experts.
         """
         weights = self.guide.weights
         if not weights.spread:
             return [self.weights]
         v, _ = weights.draws(Seeded(self.spec.seed), self.spec.output.draws)
-        return [weights.weights_at(one) for one in v]
+        each = [weights.weights_at(one) for one in v]
+        return weights.numbered(each) if isinstance(weights, DrawnGuide) else each
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every fitted tensor by its name: the model's, and the guide's for z."""
@@ -165,8 +167,9 @@ class Fit:
         """
         given = self.weights if weights is None else weights
         log_gate, parameters = run_given(self.model.components, given, x)
+        order = given.order if isinstance(given, Draw) else slice(None)
         # Without gradients, but for views of what is trained, which torch leaves theirs.
-        return log_gate.exp(), {name: value.detach() for name, value in parameters.items()}
+        return log_gate.exp()[:, order], {n: v[order].detach() for n, v in parameters.items()}
 
     def mean(self, x: Tensor) -> NDArray[Any]:
         """Return E[y | x], (N,), on the original scale; for classes p(y = c | x), (N, C).
@@ -218,7 +221,6 @@ class Fit:
         entropy = -torch.special.xlogy(r, r).sum(-1) @ weight
         grouped = self.encoding.group is not None
         held_out = "test" if len(data.test.rows) else "train"
-        error = self._error(*tensors[held_out])
         return {
             "log_likelihood": totals,
             "n": {name: int((part.rows != NOTHING).sum()) for name, part in parts.items()},
@@ -227,7 +229,7 @@ class Fit:
             "aic": -2 * total + 2 * count,
             "bic": bic,
             "icl": bic + 2 * float(entropy),
-            **error,
+            **self._error(*tensors[held_out]),
             "measured_on": held_out,
             "effective_experts": effective_experts(r * weight[:, None] / weight.mean()),
         }

@@ -16,12 +16,15 @@ from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annota
 )
 from pyromoe.inference.report_command import write_and_say
 
+LONGEST = 1000
+"""Numbers in a range."""
+
 
 def select(
     spec: SpecPath,
     experts: Annotated[
         str | None,
-        typer.Option(metavar="1,2,3", help="Numbers of experts; else select.experts."),
+        typer.Option(metavar="1-3,6", help="Numbers of experts; else select.experts."),
     ] = None,
     folds: Annotated[
         int | None, typer.Option(metavar="V", help="Each of V parts is held out once; else 5.")
@@ -52,7 +55,7 @@ def select(
     )
     from pyromoe.models.spec_file import read_spec
 
-    numbers = None if experts is None else f"[{experts}]"
+    numbers = None if experts is None else f"[{_listed(experts)}]"
     asked = {"experts": numbers, "folds": folds, "bootstrap": bootstrap}
     given = [f"select.{name}={value}" for name, value in asked.items() if value is not None]
     file = read_spec(spec, [*(set_ or ()), *given])
@@ -78,6 +81,16 @@ def select(
         markup=False,
     )
     write_and_say(target)
+
+
+def _listed(experts: str) -> str:
+    """Return 1-3,6 as 1,2,3,6; what cannot be read stays, for the spec to refuse."""
+    each: list[str] = []
+    for part in experts.split(","):
+        first, _, last = part.strip().partition("-")
+        known = first.isdecimal() and last.isdecimal() and 0 <= int(last) - int(first) < LONGEST
+        each += map(str, range(int(first), int(last) + 1)) if known else [part]
+    return ",".join(each)
 
 
 def _show(rows: list[dict[str, Any]], recommendation: str) -> None:

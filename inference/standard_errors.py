@@ -60,7 +60,7 @@ def standard_errors(fit: Fit, method: Method = "information") -> Named:
     left = float(((slope @ directions)[known].square() / size[known]).sum())
     if float(size[0]) < -1e-6 * float(size[-1]) or left > GAIN:
         what = "the parameters are not at a maximum of the likelihood, and have no standard errors"
-        raise InputError(what, remedy="fit with fit.optimiser: lbfgs")
+        raise InputError(what, remedy="fit with fit.optimiser: lbfgs, or ask for errors: none")
     root = directions[:, known] / size[known].sqrt()
     covariance = root @ root.T
     if method == "sandwich":

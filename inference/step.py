@@ -145,7 +145,7 @@ class Step:
 
     @property
     def ran(self) -> str:
-        """How steps were run: for metrics and messages."""
+        """How steps were run, for metrics and messages."""
         return self.note or (self.auto.text if self.mode == "auto" else self.mode)
 
     def hand_over(self) -> None:

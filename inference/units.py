@@ -29,6 +29,8 @@ def units(model: MixtureOfExperts, places: dict[str, Tensor], x: Tensor) -> Tens
         places: where each parameter lies in a vector, by its name in the model.
         x: the rows, (N, D), with their extras.
     """
+    if not x.shape[1]:
+        return None
     mean, sd = x.mean(0), x.std(0, correction=0)
     sd = torch.where(sd > 0, sd, 1.0)
     matrix = torch.eye(sum(place.numel() for place in places.values()), dtype=x.dtype)

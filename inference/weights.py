@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from pyromoe.guides import DrawnGuide, LaplaceGuide, Seeded
 from pyromoe.inference.arviz_versions import pareto_k
+from pyromoe.inference.labels import matched
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.nuts import draw
-from pyromoe.inference.probabilities import log_jacobian, to_tensors
+from pyromoe.inference.probabilities import log_jacobian, log_probabilities, to_tensors
 from pyromoe.inference.standard_errors import jacobian
 from pyromoe.models import log_joint
 
@@ -35,6 +37,8 @@ LARGEST = 1e8
 """No weight of a usable posterior is larger."""
 DRAWS = 200
 """Draws from which the ELBO and Pareto's k are estimated."""
+ENOUGH = 1000
+"""Rows by which the experts of two draws are matched."""
 
 
 class LogPosterior:
@@ -108,11 +112,24 @@ def complete(
         return {}
     posterior = LogPosterior(model, guide, data, spec)
     if isinstance(weights, DrawnGuide):
-        return draw(posterior.with_slope, weights, spec, report, checkpoints)
+        found = draw(posterior.with_slope, weights, spec, report, checkpoints)
+        number_alike(posterior, weights)
+        return found
     if isinstance(weights, LaplaceGuide):
         curve(posterior, weights)
     ratios = log_ratios(posterior, DRAWS, spec.seed)
     return {"elbo": float(ratios.mean()), "pareto_k": pareto_k(ratios.numpy())}
+
+
+def number_alike(posterior: LogPosterior, weights: DrawnGuide) -> None:
+    """Number the experts of every draw as they are at the point, by the rows that they share."""
+    some = slice(None, None, -(-len(posterior.x) // ENOUGH))
+    x, y = posterior.x[some], posterior.y[some]
+    each = [weights.vector(), *weights.kept.flatten(0, 1)]
+    given = [weights.weights_at(v) for v in each]
+    shares = [log_probabilities(posterior.model, w, x, y).softmax(-1).numpy() for w in given]
+    orders = torch.from_numpy(np.stack(matched(shares)[1:]))
+    weights.order.copy_(orders.view_as(weights.order))
 
 
 def curve(posterior: LogPosterior, weights: LaplaceGuide) -> None:

@@ -31,6 +31,19 @@ Weights = dict[str, "Tensor"]
 """Values of latent sites other than z, by name."""
 
 
+class Draw(Weights):
+    """Weights as a sampler drew them, which may have numbered the experts otherwise.
+
+    Args:
+        weights: by name.
+        order: their number of the expert k of the fit, (K,).
+    """
+
+    def __init__(self, weights: Weights, order: Tensor) -> None:
+        super().__init__(weights)
+        self.order = order
+
+
 class Assign(Messenger):
     """Give latent sites chosen values, by name; None stands for the whole support.
 

@@ -153,7 +153,7 @@ both.round(2)
 # before the change, the approximation claims to know several times more than the draws do, and it
 # has put its centre elsewhere.
 
-# %%
+# %% tags=["hide-cell"]
 sd = both.xs("sd", axis=1, level=1)
 assert normal.metrics["pareto_k"] > 0.7
 assert (sd["mean_field"] < sd["nuts"]).all()
@@ -180,7 +180,7 @@ print("quantiles of the year:", np.quantile(change, [0.05, 0.5, 0.95]).round(1))
 figure = new_figure(height=2.6)
 axes = figure.subplots()
 axes.hist(change, np.arange(1871, 1971, 1))
-axes.set(xlabel="year in which the gate is even", ylabel="draws", xlim=(1871, 1970))
+axes.set(xlabel="year in which the gate is even", ylabel="draws a year", xlim=(1871, 1970))
 figure
 
 # %% [markdown]
@@ -198,7 +198,8 @@ assert 1890 < middle[0] < 1898 < middle[1] < 1904 < middle[2] < 1930
 # ## 6. The lines
 #
 # A dark band is what the draws leave open of a line; a pale one holds 90% of what the line
-# predicts.
+# predicts. In each year a draw counts by how probable it makes the line there. So the mean of many
+# lines bends where only some draws still choose theirs.
 
 # %%
 rows = rows_of(sampled, exact)
@@ -206,16 +207,18 @@ time = values_of(sampled, "year", rows.x)
 colours = palette(2, rows.responsibilities.mean(0))
 figure = new_figure(height=3.8)
 curves = curves_of(sampled, "year", rows.x)
-plot_curves(figure.subplots(), curves, time, rows.y[:, 0], rows.responsibilities, colours)
+axes = figure.subplots()
+plot_curves(axes, curves, time, rows.y[:, 0], rows.responsibilities, colours)
+axes.set_ylabel("volume, 10⁸ cubic metres")
 figure
 
 # %% [markdown]
 # ## 7. Labels
 #
 # Priors and likelihood are the same when the experts change places, so that draws may number them
-# differently. `to_arviz` numbers the experts alike in every draw, by the rows that they share, and
-# all that was shown above depends on it. A check that needs no numbers: the probability that two
-# years have the same expert.
+# differently. Once drawn, they are numbered in every draw as at the mode, by the rows that they
+# share, and all that was shown above depends on it. A check that needs no numbers: the probability
+# that two years have the same expert.
 
 # %%
 z = exact["posterior"]["z"].values.reshape(-1, len(table))
@@ -231,7 +234,7 @@ figure
 # %% [markdown]
 # Two blocks, one before the change and one after it, and they are the same under any numbering.
 
-# %%
+# %% tags=["hide-cell"]
 early, late = time < 1890, time > 1905
 assert together[np.ix_(early, early)].mean() > 0.8
 assert together[np.ix_(early, late)].mean() < 0.2
@@ -258,7 +261,7 @@ loo = az.loo(exact, pointwise=True)
 k = np.asarray(loo.pareto_k)
 print(f"largest Pareto k {k.max():.2f}; above 0.7: {(k > 0.7).sum()} of {len(k)} years")
 
-# %%
+# %% tags=["hide-cell"]
 assert compared.index[0] == "two lines"
 assert (k > 0.7).sum() <= 2
 
@@ -276,7 +279,7 @@ figure = new_figure(height=3.2)
 axes = figure.subplots()
 axes.stackplot(at["year"], told[parts].T.to_numpy(), labels=["within", "between", "weights"])
 axes.axvline(1970, color="0.3", linewidth=0.8)
-axes.set(xlabel="year", ylabel="variance", xlim=(1871, 1990))
+axes.set(xlabel="year", ylabel="variance of the volume, 10¹⁶ m⁶", xlim=(1871, 1990))
 axes.legend(frameon=False, loc="upper right")
 figure
 
@@ -285,7 +288,7 @@ figure
 # last year, right of the thin line, what is not known of the weights grows: nobody has seen how a
 # line goes on. A fit by a point has no such part and would be too sure there.
 
-# %%
+# %% tags=["hide-cell"]
 weights = told["variance_weights"].to_numpy()
 assert weights[-1] > weights[at["year"] == 1940]
 assert np.allclose(told[parts].sum(axis=1), told["variance"], rtol=1e-4)

@@ -131,7 +131,7 @@ rows.loc["fitted", ["objective", *measures]].round(3)
 # Against its own objective, `picked_component` is biased, and the score function is not. A baseline
 # makes it less noisy: compare `leave_one_out` with `reinforce`.
 
-# %%
+# %% tags=["hide-cell"]
 after = rows.loc["fitted"]
 picked, score = after.loc["picked_component"], after.loc["leave_one_out"]
 assert after.loc[after["objective"] == "jensen", "objective_bias"].min() > 10
@@ -161,7 +161,7 @@ again = pd.DataFrame(gradients(mixed, table, treatments=relaxed, draws=100).rows
 again = again[(again["parameters"] == "gate") & (again["at"] == "fitted")].set_index("treatment")
 again[measures[1:]].round(3)
 
-# %%
+# %% tags=["hide-cell"]
 assert (again["estimator_bias"] > 2 * again["estimator_bias_mc_floor"]).all()
 
 # %% [markdown]
@@ -199,7 +199,7 @@ fits[shown].sort_index(level="treatment", sort_remaining=False).round(3)
 # %%
 comparison_figure(by_work.rows, "seconds")
 
-# %%
+# %% tags=["hide-cell"]
 held_out = fits["test_log_likelihood"].groupby(["treatment", "objective"]).mean()
 bound = held_out.xs("jensen", level="objective")
 assert bound.max() < held_out["enumerate"].max() - 0.3
@@ -219,7 +219,7 @@ by_guide = compare(with_guide, table, treatments=NARROW, seeds=[0, 1], budget=wo
 guided = pd.DataFrame(by_guide.rows).set_index(["treatment", "objective", "seed"])
 guided[shown].sort_index(level="treatment", sort_remaining=False).round(3)
 
-# %%
+# %% tags=["hide-cell"]
 best = guided["test_log_likelihood"].groupby("treatment").mean()
 assert best["leave_one_out"] > bound.max() + 0.3
 assert best["leave_one_out"] > best["gumbel_softmax"]
@@ -304,7 +304,7 @@ for name, options in {"reinforce": {}, "leave_one_out": {"num_samples": 4}}.item
     }
 pd.DataFrame(own).T.round(3)
 
-# %%
+# %% tags=["hide-cell"]
 assert all(row["bias"] < 3 * row["floor"] for row in own.values())
 assert own["leave_one_out"]["noise"] < own["reinforce"]["noise"]
 

@@ -126,8 +126,9 @@ plt.rcParams.update(
 # Expanding f around 0 on both sides of it, the component of the mean along $a_1$ is
 #
 # $$[h(1) - h(\tfrac12)]\, p_1 p_2 (\ell_1 - \ell_2)
-# + \lambda\, C\, p_1 p_2 (2 p_1 - 1)(\ell_1 + \ell_2) + O(\lambda^2), \qquad
-# C = \int_0^\infty \big[h(1) - h(\sigma(v))\big]\, dv,$$
+# + \lambda\, C\, p_1 p_2 (2 p_1 - 1)(\ell_1 + \ell_2) + O(\lambda^2),$$
+#
+# $$C = \int_0^\infty \big[h(1) - h(\sigma(v))\big]\, dv,$$
 #
 # which gives $C = \ln 2$ for the component and $C = \pi^2 / 12$ for its logarithm. The second term
 # has the *sum* of the log-likelihoods: add a constant to all of them and the estimate changes,
@@ -248,7 +249,7 @@ checked.round(4)
 # The formulas hold, and what they leave out falls with $\lambda$. The last column tends to 0, 1/2,
 # ln 2 = 0.693 and 1; the second and third are still on their way there at $\lambda = 0.05$.
 
-# %%
+# %% tags=["hide-cell"]
 missing = (checked["mean"] - checked["formula"]).abs().unstack() / difference
 assert missing[0.05].max() < 0.005
 assert (missing[0.05] <= missing[0.2] + 1e-9).all()
@@ -407,7 +408,7 @@ against
 # $\log p(y \mid x)$ than 0 is. A reading that shrinks the gradient looks *better* by this measure,
 # which is an accident: it follows the wrong objective more slowly.
 
-# %%
+# %% tags=["hide-cell"]
 bias, floor = (lab[f"{what}, bound"].unstack() for what in ("bias", "floor"))
 for K in DRAWS:
     limits = {"picked_component": 1 / 2, "picked_log_component": 1 - math.log(2)}
@@ -451,6 +452,7 @@ references = [
 ]
 fig.legend(handles=[*lines, *references], loc="outside upper center", ncols=2, fontsize=10)
 left.set_ylabel("share of the bound's gradient")
+right.set_ylabel("multiples of the bound's gradient")
 plt.show()
 
 # %%
@@ -469,7 +471,7 @@ draws_needed.round(-2).astype(int).to_frame("draws")
 # Annealing does not make the draw more discrete either. In this estimator z is always hard, and its
 # law is that of the gate at every $\lambda$.
 
-# %%
+# %% tags=["hide-cell"]
 sd = lab["sd, bound"].unstack()
 for name in READINGS[1:]:
     growth = (sd.loc[name, 8][0.05] / sd.loc[name, 8][0.25]) ** 2
@@ -510,7 +512,7 @@ at_level.unstack()[columns].loc[[*warm, "reinforce", "leave_one_out"]]
 # drowns it in noise, and the cosine of 25 000 averaged draws shows that. This is what baselines are
 # for. A baseline in the picked readings would remove the dependence on c, and leave the factors.
 
-# %%
+# %% tags=["hide-cell"]
 error, level_sd = (at_level[f"{what}, bound"].unstack() for what in ("bias", "sd"))
 for name in ("picked_component", "picked_log_component"):
     assert error.loc[name, -100] > 2 > 1.5 > error.loc[name, -10] > error.loc[name, 0]
@@ -591,7 +593,7 @@ choices
 # - **If you must relax:** `gumbel_softmax`, with its bias. Measure it on your own model, as here.
 # - The repair, `density_score`, is unbiased and noisier than REINFORCE: section 2 said so.
 
-# %%
+# %% tags=["hide-cell"]
 by_name = choices.reset_index().drop_duplicates("treatment").set_index("treatment")
 noise = by_name["standard deviation"]
 assert noise["density_score"] > 2 * noise["reinforce"] > 3 * noise["leave_one_out"]
@@ -701,7 +703,7 @@ plt.show()
 # follow it badly: their level term holds the gate back from picking one expert. Only `vimco` and
 # `enumerate`, which aim at $\log p(y \mid x)$, do well.
 
-# %%
+# %% tags=["hide-cell"]
 training = log_p["training"]
 on_digits, on_visits = training["digits"], training["doctor visits"]
 picked = ["picked_component", "picked_log_component"]

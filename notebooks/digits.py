@@ -116,7 +116,7 @@ figure = new_figure(height=2.4)
 plot_entropy(figure.subplots(), r)
 figure
 
-# %%
+# %% tags=["hide-cell"]
 assert (shares.max(axis=1) > 0.33).all()  # evenly spread, it would be a sixth
 assert shares.max(axis=1).max() > 0.75
 
@@ -135,12 +135,15 @@ def draw_images(images, titles, cmap="Greys", limit=None, columns=6):
     """Return a figure of images, (..., 64) each, side by side."""
     lines = -(-len(images) // columns)
     figure = new_figure(height=0.2 + 1.35 * lines)
-    panels = figure.subplots(lines, columns, squeeze=False).flat
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes, image, title in zip(panels, images, titles, strict=True):
         low = None if limit is None else -limit
-        axes.imshow(np.reshape(image, (8, 8)), cmap=cmap, vmin=low, vmax=limit)
+        shown = axes.imshow(np.reshape(image, (8, 8)), cmap=cmap, vmin=low, vmax=limit)
         axes.set_title(title, fontsize=8)
         axes.set_axis_off()
+    if limit is not None:
+        scale = figure.colorbar(shown, ax=panels.tolist(), label="weight", format="%.1f")
+        scale.set_ticks([-limit, 0, limit])
     return figure
 
 
@@ -275,7 +278,7 @@ differ.to_frame("share of held-back images").style.format("{:.0%}")
 # have learned is *one* way to divide the work, and not a property of digits. Before telling a story
 # about experts, look at what other starts found.
 
-# %%
+# %% tags=["hide-cell"]
 other = index[np.triu_indices(4, 1)]
 assert 0.05 < other.min() < other.max() < 0.95
 assert differ.iloc[0] < differ.iloc[1] / 3

@@ -146,7 +146,7 @@ pd.Series({"log-likelihood": at_theirs, "BIC": bic, "ICL by the largest": icl}).
 # The number of parameters is the same: two intercepts, two slopes, two scales, and of the gate one
 # intercept and one slope, since only the difference between the experts counts.
 
-# %%
+# %% tags=["hide-cell"]
 apart = (beside["pyromoe"] - beside["flexmix"]).abs()
 assert apart[["log-likelihood", "AIC", "BIC"]].max() < 0.1 < apart["ICL"]
 reached = [at_theirs, bic, icl]
@@ -229,7 +229,7 @@ pd.DataFrame(
     }
 ).round(3)
 
-# %%
+# %% tags=["hide-cell"]
 assert np.allclose(same["estimate"], REFIT["estimate"], rtol=1e-2)
 assert np.allclose(same["error"], REFIT["error"], rtol=1e-2)
 
@@ -256,7 +256,8 @@ income = values_of(mixture, "income", rows.x)
 plot_curves(upper, curves, income, rows.y[:, 0], rows.responsibilities)
 plot_gate(lower, "income", curves.values, curves.gate)
 lower.get_legend().remove()
-upper.set_xlabel("")
+upper.set(xlabel="", ylabel="food, hundreds of francs")
+lower.set_xlabel("income, hundreds of francs")
 figure
 
 # %% [markdown]
@@ -272,7 +273,7 @@ new = {"income": [5.0, 10.0, 25.0], "foodexp": [3.5, 6.0, 17.0]}
 told = predict(mixture, new, per_expert=True).to_pandas()
 told.filter(regex="mean|gate|responsibility").round(3)
 
-# %%
+# %% tags=["hide-cell"]
 assert abs(int(clusters[first]) - 40) <= 1
 
 # %% [markdown]
@@ -351,7 +352,7 @@ own.groupby("firm")[["expert", "entropy"]].first().sort_values("expert").round(4
 of_firms = coefficients(firms).to_pandas()
 of_firms.round(4)
 
-# %%
+# %% tags=["hide-cell"]
 assert abs(criteria(firms)["log-likelihood"] + 1053.61) < 0.02
 capital = of_firms.query("parameter == 'expert_slope' and of == 'capital'")["value"]
 assert np.allclose(sorted(capital), [0.1092, 0.3715], atol=1e-3)

@@ -152,7 +152,7 @@ for name, elbo in {"TraceEnum_ELBO": pyros, 'Treatment_ELBO("enumerate")': ours}
         optimiser.step()
     print(f"{name:28} {-loss(x, y).item():.3f} nats after 100 steps")
 
-# %%
+# %% tags=["hide-cell"]
 assert math.isclose(
     pyros.loss(model, no_guide, x, y), ours.loss(model, no_guide, x, y), rel_tol=1e-5
 )
@@ -166,7 +166,7 @@ incomes = torch.tensor([500.0, 1000.0, 3000.0])
 new = ((incomes - values[:, 0].mean()) / values[:, 0].std())[:, None].float()
 pyro.set_rng_seed(0)
 drawn = Predictive(model, num_samples=500, parallel=True)(new)
-food = drawn["y"] * values[:, 1].std() + values[:, 1].mean()
+food = drawn["y"].double() * values[:, 1].std() + values[:, 1].mean()
 pd.DataFrame(
     {
         "share of expert 1": (drawn["z"] == 1).double().mean(0).numpy(),
@@ -282,7 +282,7 @@ axes.set(xlabel="step", ylabel="log p(y | x), nats below the best", yscale="log"
 figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
 figure
 
-# %%
+# %% tags=["hide-cell"]
 final = pd.Series({name: row["log p(y | x), nats"] for name, row in results.items()})
 assert (final > one_expert + 50).all()
 assert final.max() - final.min() < 8
@@ -355,7 +355,8 @@ figure = new_figure(height=5.0)
 top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
 plot_curves(top, curves, income, rows.y[:, 0], r, colours)
 plot_gate(bottom, "income", curves.values, curves.gate, colours)
-top.set_xlabel("")
+top.set(xlabel="", ylabel="food, francs a year")
+bottom.set_xlabel("income, francs a year")
 bottom.get_legend().remove()
 figure
 

@@ -102,7 +102,7 @@ selection
 # training data. That is the right question for what this article does, to describe fifty years. It
 # is not how well the model would have *forecast*: no gate in the date knows of a regime to come.
 
-# %%
+# %% tags=["hide-cell"]
 one, two, three, _, network = selection.rows
 for row in (one, two, network):
     assert row["behind"] > 2 * row["behind_standard_error"]
@@ -118,7 +118,7 @@ assert three["recommended"]
 found = selection.fit
 found
 
-# %%
+# %% tags=["hide-cell"]
 assert found.metrics["modes"][0]["hits"] >= 2
 
 # %% [markdown]
@@ -148,7 +148,7 @@ leading = gate[[f"gate_{k}" for k in order]].to_numpy().argmax(1)
 borders = steps[1:][np.diff(leading) > 0]
 pd.Series(borders, ["first to second", "second to third"], name="date").round(1)
 
-# %%
+# %% tags=["hide-cell"]
 slopes, wrong = (lines[column, "expert_slope"] for column in ("value", "standard_error"))
 assert (slopes[:2] + 2 * wrong[:2] < 0).all()
 assert abs(slopes.iloc[2]) < 2 * wrong.iloc[2]
@@ -187,9 +187,8 @@ for axes, k in zip(figure.subplots(1, 3, sharey=True), order, strict=True):
     plot_curves(axes, curves, values_of(found, "unemp", x), y, r[own == k], colours)
     axes.get_legend().remove()
     axes.set_title(f"expert {k}, from {time[own == k].min():.0f}", fontsize=8)
-    axes.set_ylim(-10, 16)
-for axes in figure.axes[1:]:
-    axes.set_ylabel("")
+    axes.set(xlabel="unemployment, %", ylabel="", ylim=(-10, 16))
+figure.axes[0].set_ylabel("inflation, % a year")
 figure
 
 # %% [markdown]
@@ -208,7 +207,7 @@ figure = new_figure(height=2.2)
 plot_entropy(figure.subplots(), r)
 figure
 
-# %%
+# %% tags=["hide-cell"]
 assert free.idxmin() == order[2]
 
 # %% [markdown]
@@ -240,7 +239,7 @@ figure
 # it, and the variance between experts is what says so. An interval of a mixture takes both into
 # account.
 
-# %%
+# %% tags=["hide-cell"]
 share = told["variance_between"] / told["variance"]
 near = np.abs(at["time"][:, None] - borders).min(1) < 1
 assert share[near].max() > 3 * share[~near].median()

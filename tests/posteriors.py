@@ -44,6 +44,7 @@ def fitted(family: str, weights: str, treatment: str = "enumerate", seed: int = 
 
 def write(folder: Path) -> None:
     """Write a file for each family and guide of the weights, and two fits as chains."""
+    folder.mkdir(parents=True, exist_ok=True)
     for family in ("normal", "categorical"):
         for weights in ("point", "mean_field", "nuts"):
             found = to_arviz(fitted(family, weights))

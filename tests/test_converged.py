@@ -629,3 +629,18 @@ def test_a_comparison_takes_steps_of_adam() -> None:
     file = spec(fit="optimiser: lbfgs, epochs: 2, restarts: 1")
     result = compare(file, columns(), treatments=["enumerate", "jensen"])
     assert [row["steps"] for row in result.rows] == [2, 2]
+
+
+def test_a_mixture_without_predictors_climbs_in_silence() -> None:
+    """Warnings are errors: columns that are not there have no spread."""
+    y = np.concatenate([np.linspace(-3, -1, 20), np.linspace(1, 4, 20)])
+    text = """
+    data: {response: y, predictors: [], split: {test: 0}}
+    likelihood: {family: normal}
+    experts: {number: 2}
+    gate: {kind: constant}
+    priors: {experts: {kind: none}, gate: {kind: none}}
+    fit: {optimiser: lbfgs, restarts: 2}
+    """
+    found = fit(parse_spec(text, "s"), {"y": y})
+    assert found.metrics["effective_experts"] > 1.9

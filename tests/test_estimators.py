@@ -278,6 +278,23 @@ def test_the_commands_read_what_was_saved(
     assert np.array_equal(table["mean"].to_numpy(), regressor.predict(bent[0]))
 
 
+@pytest.mark.parametrize("labels", [["inner", "outer"], [10, 9], [False, True], [2.0, -1.0]])
+def test_the_commands_have_the_labels_of_a_classifier(labels: list[Any], tmp_path: Path) -> None:
+    x = np.linspace(-2, 2, 40)[:, None]
+    y = np.array(labels)[(np.abs(x[:, 0]) > 1).astype(int)]
+    classifier = MoEClassifier(num_experts=2, epochs=5, restarts=1).fit(x, y)
+    classifier.save(tmp_path / "run")
+    rows = {"x0": x[:, 0], "y": y.astype(str)}
+    table = predict(load_fit(tmp_path / "run"), rows)
+    assert table["predicted"].to_pylist() == [str(label) for label in classifier.predict(x)]
+    for label, own in zip(classifier.classes_, classifier.predict_proba(x).T, strict=True):
+        assert np.array_equal(table[f"p({label})"].to_numpy(), own)
+    np.testing.assert_allclose(table["log_density"], classifier.log_likelihood(x, y), rtol=1e-12)
+    again = MoEClassifier.load(tmp_path / "run")
+    assert np.array_equal(again.predict(x), classifier.predict(x))
+    assert np.array_equal(again.log_likelihood(x, y), classifier.log_likelihood(x, y))
+
+
 def test_a_folder_of_another_estimator_is_refused(regressor: MoERegressor, tmp_path: Path) -> None:
     regressor.save(tmp_path / "run")
     with pytest.raises(InputError, match="holds a MoERegressor, not a MoEClassifier"):

@@ -433,10 +433,10 @@ def test_reliability_of_more_classes_is_of_the_most_probable() -> None:
 
 def test_the_histogram_of_the_pit_has_a_band() -> None:
     axes: Any = draw.plot_pit(axes_of(), (np.arange(400) + 0.5) / 400)
-    counts, edges, _ = axes.patches[0].get_data()
+    band, steps = axes.patches
+    counts, edges, _ = steps.get_data()
     np.testing.assert_allclose(counts, np.ones(20))
     assert len(edges) == 21
-    band: Any = axes.patches[1]
     low, high = band.get_y(), band.get_y() + band.get_height()
     assert low < 1 < high
     inside = np.random.default_rng(0).binomial(400, 1 / 20, 10_000) / 20

@@ -18,6 +18,7 @@ from pyromoe.inference.candidates import candidates
 from pyromoe.inference.likelihood_ratio import LikelihoodRatio, bootstrap_test, sample
 from pyromoe.inference.pictures import selection_figure
 from pyromoe.inference.recommendation import mean_and_error, recommend, recommended
+from pyromoe.inference.summaries.selection import summarise_selection
 from pyromoe.models import InputError, SpecFile, parse_spec
 from pyromoe.models.data import undivided
 
@@ -313,7 +314,7 @@ def call(
 
 
 def test_the_command_writes_what_it_says(call: Any, tmp_path: Path) -> None:
-    args = ("s.yaml", "--experts", "2", "--folds", "2", "--bootstrap", "2", "--out", "found")
+    args = ("s.yaml", "--experts", "2-2", "--folds", "2", "--bootstrap", "2", "--out", "found")
     code, out, err = call(*args)
     assert code == 0, err
     assert "Recommended: 2 experts." in out
@@ -330,6 +331,9 @@ def test_the_command_writes_what_it_says(call: Any, tmp_path: Path) -> None:
         written["rows"][1]["held_out_log_likelihood"]
     )
     assert (tmp_path / "found" / "2" / "posterior.nc").is_file()
+    summary = summarise_selection(tmp_path / "found")
+    assert summary.what[0].startswith("Linear experts and a constant gate, family normal of y")
+    assert summary.bars_of == "Experts, by their share of the training rows, with 2 experts"
     code, _, err = call(*args)
     assert (code, err.count("\n")) == (2, 1)
     assert "exists already" in err
@@ -341,6 +345,7 @@ def test_the_command_writes_what_it_says(call: Any, tmp_path: Path) -> None:
     [
         (("--experts", "a"), "select.experts[0]: must be a whole number"),
         (("--experts", "0"), "must be at least 1"),
+        (("--experts", "4-2"), "must be a whole number, not '4-2'"),
         (("--folds", "1"), "select.folds: must be at least 2"),
         (("--folds", "30"), "40 training data for 30 folds; a fold needs two or more; use fewer"),
         (("--bootstrap", "-1"), "must be at least 0"),

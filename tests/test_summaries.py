@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from pyromoe.inference.inspection import summary_lines
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.summaries.assignments import Assignments
 from pyromoe.inference.summaries.comparison import comparison_table, ranked
 from pyromoe.inference.summaries.experts import expert_bars
 from pyromoe.inference.summaries.lab import summarise_lab
+from pyromoe.inference.summaries.model import model_sentences, model_title
 from pyromoe.inference.summaries.run import of_run
 from pyromoe.inference.summaries.selection import summarise_selection
+from pyromoe.inference.summaries.summary import Bar, Summary
 from pyromoe.inference.summaries.worries import worries_of
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import parse_spec
@@ -257,3 +260,25 @@ def test_a_selection_warns_of_its_edges(
     summary = summarise_selection(tmp_path)
     assert [worry.name for worry in summary.worries] == ([name] if name else [])
     assert summary.how_good == ("Recommended: 2 experts.", "It is best.")
+    if name == "not told apart":
+        assert summary.worries[0].what.endswith("of the best as well: 4 experts")
+
+
+def test_a_table_given_in_python_has_no_name() -> None:
+    read = parse_spec("data: {response: y}\nlikelihood: {family: normal}", "s").spec
+    assert model_title(read, "y") == "4 linear experts, y"
+    assert model_sentences(read)[0].endswith("of y, from all other columns.")
+
+
+def test_a_tree_of_gates_is_named() -> None:
+    sentence = model_sentences(spec("gate: {kind: linear, levels: [2, 3]}", number=6))[0]
+    assert sentence.startswith("6 linear experts and a linear gate with levels 2 x 3, family")
+    sentence = model_sentences(spec("gate: {kind: stick_breaking}"))[0]
+    assert sentence.startswith("2 linear experts and a stick_breaking gate, family")
+
+
+def test_a_terminal_shows_the_leading_experts_alone() -> None:
+    bars = tuple(Bar(f"expert {k}", 1 / 64, "", k) for k in range(64))
+    lines = [*summary_lines(Summary("title", (), (), "Experts", bars, ()))]
+    assert sum(line.lstrip().startswith("expert ") for line in lines) == 16
+    assert "and 48 more, in the report" in lines

@@ -13,15 +13,22 @@ from pyro.infer import TraceEnum_ELBO
 from scipy import stats  # type: ignore[import-untyped]  # no stubs
 from torch import Tensor
 
-from pyromoe.guides import WEIGHT_GUIDES, LaplaceGuide, PointGuide, Seeded, WeightedGuide
+from pyromoe.guides import (
+    WEIGHT_GUIDES,
+    DrawnGuide,
+    LaplaceGuide,
+    PointGuide,
+    Seeded,
+    WeightedGuide,
+)
 from pyromoe.guides.gaussian import WeightGuide, log_normal
-from pyromoe.inference import Treatment_ELBO, fit, predict, to_arviz
+from pyromoe.inference import Treatment_ELBO, fit, moments, predict, to_arviz
 from pyromoe.inference.arviz_versions import pareto_k
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.posterior import to_datatree
-from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.probabilities import log_probabilities, to_tensors
 from pyromoe.inference.store import load_fit, save_fit
-from pyromoe.inference.weights import curve
+from pyromoe.inference.weights import LogPosterior, curve, number_alike
 from pyromoe.models import InputError, MixtureOfExperts, Networks, log_joint, parse_spec
 from pyromoe.models.gates import Equal, Linear
 from pyromoe.models.likelihoods import Normal
@@ -213,6 +220,39 @@ def test_a_fit_has_draws_and_hands_them_on(weights: str, tmp_path: Any) -> None:
     assert predict(again, {"x": [0.1, 0.2], "y": [0.0, 1.0]}).num_rows == 2
     said = {"nuts": "nuts"}.get(weights, "pareto_k")
     assert said in found.metrics
+
+
+def test_draws_of_nuts_number_the_experts_as_the_point_does(tmp_path: Any) -> None:
+    """Half of the chains have the same weights with the experts in the other order."""
+    short = {"guide": "weights: nuts, warmup: 10", "output": "draws: 16"}
+    found = fit(spec_of("nuts", **short), table())
+    weights, data = found.guide.weights, found.data
+    assert data is not None
+    assert isinstance(weights, DrawnGuide)
+    x, y = to_tensors(data.train, found.spec)
+    experts_last = {n: n.startswith("gate.") for n in weights.names}
+    other = {n: v.flip(-1 if experts_last[n] else 0) for n, v in weights.tensors().items()}
+    weights.kept[:] = weights.vector()
+    weights.kept[2:] = torch.cat([other[n].detach().reshape(-1) for n in weights.names])
+    weights.order[:] = torch.tensor([0, 1])
+    mixed = found.gate(x)
+    number_alike(LogPosterior(found.model, found.guide, data, found.spec), weights)
+    assert weights.order[:, 0].tolist() == [[0, 1], [0, 1], [1, 0], [1, 0]]
+    gate, parameters = found.components(x)
+    assert (mixed - gate).abs().max() > 0.1
+    torch.testing.assert_close(found.gate(x), gate)
+    shares = log_probabilities(found.model, found.weights, x, y).softmax(-1)
+    torch.testing.assert_close(found.responsibilities(x, y), shares, check_dtype=False)
+    (means,) = found.model.likelihood.means(**parameters)
+    of_experts = moments(found, x)[0].experts
+    np.testing.assert_allclose(of_experts, found.encoding.decode(means.numpy()), rtol=1e-5)
+    posterior = to_datatree(found)["posterior"]
+    for name in ("resp", "expert_slope", "gate_slope", "scale"):
+        each = posterior[name].stack(sample=("chain", "draw")).transpose("sample", ...)
+        np.testing.assert_allclose(each.std("sample"), 0, atol=1e-6)
+    (tmp_path / "run").mkdir()
+    save_fit(found, tmp_path / "run", tmp_path / "run")
+    torch.testing.assert_close(load_fit(tmp_path / "run").gate(x), gate)
 
 
 @pytest.mark.parametrize("treatment", ["enumerate", "leave_one_out", "gumbel_softmax"])

@@ -67,8 +67,8 @@ def plot_reliability(axes: Axes, probabilities: FloatArray, codes: NDArray[np.in
 def plot_pit(axes: Axes, u: FloatArray) -> Axes:
     """Draw the histogram of P(Y <= y | x), flat where predictions are calibrated.
 
-    Of bars of a calibrated fit, 95% end within the band. High ends mean predictions that are too
-    narrow, a high middle those that are too wide, a slope a bias.
+    Of the steps of a calibrated fit, 95% are within the band. High ends mean predictions that are
+    too narrow, a high middle those that are too wide, a slope a bias.
 
     Args:
         axes: where to draw.
@@ -78,15 +78,15 @@ def plot_pit(axes: Axes, u: FloatArray) -> Axes:
     >>> from pyromoe.inference.pictures import new_figure, plot_pit
     >>> u = np.linspace(0.01, 0.99, 100)  # (N,)
     >>> plot_pit(new_figure().subplots(), u).get_title()
-    'grey: 95% of the bars, if calibrated'
+    'grey: 95% of the steps, if calibrated'
     """
     n = len(u)
     bins = int(np.clip(n // 20, 5, 20))
     counts, edges = np.histogram(u, bins, (0, 1))
-    axes.stairs(counts * bins / n, edges, fill=True, color=OKABE_ITO[4])
     low, high = (np.array(stats.binom.interval(PROBABILITY, n, 1 / bins)) * bins / n).tolist()
     axes.axhspan(low, high, color=GREY, alpha=0.25, linewidth=0)
     axes.axhline(1, color=GREY, linewidth=1, linestyle="--")
-    label(axes, "P(Y <= y | x), the PIT", "density", "grey: 95% of the bars, if calibrated")
+    axes.stairs(counts * bins / n, edges, color=OKABE_ITO[0], linewidth=2)
+    label(axes, "P(Y <= y | x), the PIT", "density", "grey: 95% of the steps, if calibrated")
     axes.set_xlim(0, 1)
     return axes

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+LINE = 0.19
+"""Inches from one line to the next, where there is room."""
 LONGEST = 36
 """Letters of a name."""
 TURNS = 12
@@ -40,13 +42,13 @@ def write_key(
     """Write names, numbered from 1, and notes below them, into axes of their own.
 
     Args:
-        axes: where to write; nothing else is in them.
+        axes: where to write, as high as the figure; nothing else is in them.
         names: of the marks.
         colours: of the marks.
         notes: lines.
     """
     axes.axis("off")
-    step = 1 / max(len(names) + len(notes) + 1, 20)
+    step = 1 / max(len(names) + len(notes) + 1, axes.figure.get_figheight() / LINE)  # type: ignore[union-attr]
     for i, (name, colour) in enumerate(zip(names, colours, strict=True)):
         line = f"{i + 1} {shortened(name, LONGEST)}"
         axes.text(0, 1 - i * step, line, fontsize=SMALL, va="center", parse_math=False)

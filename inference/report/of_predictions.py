@@ -34,9 +34,9 @@ def predictions_section(run: RunFiles) -> Section:
     (x, y), where, text = run.held_out or (run.rows.x, run.rows.y), "held-out", list[str]()
     if run.held_out is None:
         where = "training"
-        said = "The held-out rows are missing" if run.missing else "No row was held out"
-        why = f": {run.missing}" if run.missing else ""
-        text.append(f"{said}{why}. What follows is of the training rows, which flatters.")
+        why = f"The held-out rows are missing: {run.missing}" if run.missing else ""
+        text.append(why or "No row was held out.")
+        text.append("What follows is of the training rows, which flatters.")
     targets = run.fit.encoding.targets
     pictures = [_calibration(run, x, y[:, r], r, where) for r in range(min(len(targets), MOST))]
     if len(targets) > MOST:

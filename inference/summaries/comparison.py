@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyromoe.inference.reading import Comparison, read_checked
 from pyromoe.inference.summaries.fits import common_spec, model_of, one_fit
-from pyromoe.inference.summaries.model import table_of
+from pyromoe.inference.summaries.model import of_table
 from pyromoe.inference.summaries.summary import Summary, Tabular, Worry
 from pyromoe.models.errors import listed
 
@@ -34,11 +34,10 @@ def summarise_comparison(folder: Path) -> Summary:
     names = [fit_name(row) for row in order]
     spec = common_spec(folder, names)
     treatments, seeds = ({row[key] for row in rows} for key in ("treatment", "seed"))
-    of, bars, worries = one_fit(folder, names[0], SAID) if names else ("", (), ())
+    of, bars, worries = one_fit(folder, names[0], SAID, f"in {names[0]}") if names else ("", (), ())
     size = f"{len(treatments)} treatment{'s' if len(treatments) > 1 else ''} of z"
-    table = f", {table_of(spec)}" if spec else ""
     return Summary(
-        title=f"{size} side by side{table}",
+        title=f"{size} side by side{of_table(spec)}",
         what=(
             model_of(spec),
             f"{size}, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}: {len(rows)} fits to the "

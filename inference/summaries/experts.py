@@ -45,9 +45,18 @@ def expert_bars(of: Assignments) -> tuple[Bar, ...]:
     found = []
     for k in np.argsort(-shares, kind="stable").tolist():
         pruned = shares[k] < pruned_below(of.number)
-        said = ["pruned"] if pruned else [f"leads in {owned[k]} {of.unit}", *does(of, k)]
+        said = ["pruned"] if pruned else [f"leads in {counted(owned[k], of.unit)}", *does(of, k)]
         found.append(Bar(f"expert {k}", float(shares[k]), "; ".join(said), k))
     return tuple(found)
+
+
+def counted(number: int, unit: str) -> str:
+    """Return a number of rows or groups.
+
+    >>> counted(1, "rows"), counted(2, "groups")
+    ('1 row', '2 groups')
+    """
+    return f"{number} {unit.removesuffix('s') if number == 1 else unit}"
 
 
 def does(of: Assignments, expert: int) -> Iterator[str]:

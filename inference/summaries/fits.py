@@ -28,13 +28,15 @@ def common_spec(folder: Path, names: Sequence[str] = ()) -> Spec | None:
     return None if path is None else read_spec(path).spec
 
 
-def model_of(spec: Spec | None) -> str:
-    """Say what was fitted, but for what differs between fits."""
-    return "The spec is no longer there." if spec is None else model_sentences(spec)[0]
+def model_of(spec: Spec | None, *, counted: bool = True) -> str:
+    """Say what was fitted, but for what differs between fits: treatments, or experts' number."""
+    if spec is None:
+        return "The spec is no longer there."
+    return model_sentences(spec, counted=counted)[0]
 
 
 def one_fit(
-    folder: Path, name: str, said: Sequence[str]
+    folder: Path, name: str, said: Sequence[str], known_as: str
 ) -> tuple[str, tuple[Bar, ...], tuple[Worry, ...]]:
     """Return what bars are of, the experts and the worries of one fit, if it is still there.
 
@@ -42,6 +44,7 @@ def one_fit(
         folder: of all fits.
         name: of the fit.
         said: worries that are left out, since the directory says them of all fits.
+        known_as: what to call it.
 
     Raises:
         InputError: where it is broken.
@@ -50,5 +53,5 @@ def one_fit(
         return "", (), ()
     found = summarise_run(folder / name)
     known = [w for w in found.worries if w.name not in said]
-    worries = tuple(Worry(f"{w.name}, in {name}", w.what, w.remedy) for w in known)
-    return f"{found.bars_of}, in {name}", found.bars, worries
+    worries = tuple(Worry(f"{w.name}, {known_as}", w.what, w.remedy) for w in known)
+    return f"{found.bars_of}, {known_as}", found.bars, worries

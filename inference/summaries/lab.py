@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyromoe.inference.advice import TOLERABLE
 from pyromoe.inference.reading import Lab, read_checked
 from pyromoe.inference.summaries.fits import common_spec, model_of
-from pyromoe.inference.summaries.model import table_of
+from pyromoe.inference.summaries.model import of_table
 from pyromoe.inference.summaries.summary import Bar, Summary, Tabular, Worry
 from pyromoe.models.errors import listed
 
@@ -42,10 +42,9 @@ def summarise_lab(folder: Path) -> Summary:
     rows, spec = deciding(found["rows"]), common_spec(folder)
     own = "" if spec is None else spec.treatment.name
     draws = max((row["draws"] for row in rows), default=0)
-    table = f", {table_of(spec)}" if spec else ""
     part = part_of(found["rows"])
     return Summary(
-        title=f"Bias and noise of {len(rows)} treatments of z{table}",
+        title=f"Bias and noise of {len(rows)} treatments of z{of_table(spec)}",
         what=(
             model_of(spec),
             f"Gradients of one typical batch, drawn up to {draws} times each, where the fit "

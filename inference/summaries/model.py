@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyromoe.models.errors import listed, one_line
+from pyromoe.models.gate_settings import NetworkGate
 
 if TYPE_CHECKING:
     from pyromoe.models.model_settings import Experts
@@ -13,23 +14,29 @@ if TYPE_CHECKING:
 NAME = 40
 
 
-def model_title(spec: Spec) -> str:
+def model_title(spec: Spec, response: str = "") -> str:
     r"""Return the model in a few words.
+
+    Args:
+        spec: with every default written out.
+        response: its name, said where the table has none.
 
     >>> from pyromoe.models import parse_spec
     >>> spec = parse_spec("data: {dataset: engel}\nlikelihood: {family: normal}", "s").spec
     >>> model_title(spec)
     '4 linear experts, engel'
     """
-    return f"{experts_of(spec)}, {table_of(spec)}"
+    named = _table(spec) or response
+    return f"{experts_of(spec)}{f', {named}' if named else ''}"
 
 
-def model_sentences(spec: Spec, response: str = "") -> tuple[str, ...]:
+def model_sentences(spec: Spec, response: str = "", *, counted: bool = True) -> tuple[str, ...]:
     """Return what a spec fits, in sentences.
 
     Args:
         spec: with every default written out.
         response: its name, where the spec leaves it to the data set.
+        counted: whether to say how many experts.
     """
     families = listed(dict.fromkeys(f for of_one in spec.families for f in of_one))
     asked = spec.data.response
@@ -38,9 +45,12 @@ def model_sentences(spec: Spec, response: str = "") -> tuple[str, ...]:
     of = f" of {named}" if named else ""
     inputs = spec.data.predictors
     known = "all other columns" if inputs == "all" else listed(inputs, 6) or "no predictors"
+    table = _table(spec)
+    levels = spec.gate.levels if isinstance(spec.gate, NetworkGate) else None
+    tree = f" with levels {' x '.join(map(str, levels))}" if levels else ""
     sentences = [
-        f"{experts_of(spec)} and {_article(spec.gate.kind)} {spec.gate.kind} gate, "
-        f"family {families}{of}, from {known} of {table_of(spec)}.",
+        f"{experts_of(spec, counted=counted)} and {_article(spec.gate.kind)} {spec.gate.kind} "
+        f"gate{tree}, family {families}{of}, from {known}{f' of {table}' if table else ''}.",
     ]
     treatment, latent = spec.treatment.name, spec.guide.z
     guide = f", guide of z: {latent}" if latent else ""
@@ -53,7 +63,7 @@ def model_sentences(spec: Spec, response: str = "") -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def experts_of(spec: Spec) -> str:
+def experts_of(spec: Spec, *, counted: bool = True) -> str:
     """Return how many experts of which kind.
 
     >>> from pyromoe.models import parse_spec
@@ -63,6 +73,8 @@ def experts_of(spec: Spec) -> str:
     """
     experts: Experts = spec.experts
     hidden = f" ({' x '.join(map(str, experts.hidden))})" if experts.hidden else ""
+    if not counted:
+        return f"{experts.kind.capitalize()}{hidden} experts"
     return f"{experts.number} {experts.kind}{hidden} expert{'s' if experts.number > 1 else ''}"
 
 
@@ -76,7 +88,13 @@ def _article(word: str) -> str:
     return "an" if word[0] in "aeiou" or word == "mlp" else "a"
 
 
-def table_of(spec: Spec) -> str:
-    """Return the name of the table, without its folder."""
+def of_table(spec: Spec | None) -> str:
+    """Return the name of the table after a comma; nothing where it is not known."""
+    name = "" if spec is None else _table(spec)
+    return f", {name}" if name else ""
+
+
+def _table(spec: Spec) -> str:
+    """Return the name of the table, without its folder; one given in Python has none."""
     name = spec.data.dataset or (spec.data.file or "").replace("\\", "/").rpartition("/")[2]
-    return one_line(name, NAME) or "a table"
+    return one_line(name, NAME)

@@ -48,7 +48,7 @@ def of_run(metrics: dict[str, Any], spec: Spec, of: Assignments) -> Summary:
     """
     response = ", ".join(one_line(target.name, 40) for target in of.encoding.targets)
     return Summary(
-        title=model_title(spec),
+        title=model_title(spec, response),
         what=(*model_sentences(spec, response), *_size(metrics)),
         how_good=(
             *_likelihoods(metrics),

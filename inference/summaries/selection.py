@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyromoe.inference.candidates import NETWORK
 from pyromoe.inference.reading import Selected, read_checked
 from pyromoe.inference.summaries.fits import common_spec, model_of, one_fit
-from pyromoe.inference.summaries.model import table_of
+from pyromoe.inference.summaries.model import of_table
 from pyromoe.inference.summaries.summary import Summary, Tabular, Worry
 
 if TYPE_CHECKING:
@@ -46,14 +46,15 @@ def summarise_selection(folder: Path) -> Summary:
     chosen = next((row["candidate"] for row in rows if row.get("recommended")), None)
     names = [row["candidate"] for row in rows]
     spec = common_spec(folder, [*([chosen] if chosen else []), *names])
-    of, bars, worries = one_fit(folder, chosen, HELD_OUT) if chosen else ("", (), ())
+    of, bars, worries = (
+        one_fit(folder, chosen, HELD_OUT, f"with {_experts(chosen)}") if chosen else ("", (), ())
+    )
     numbers = [row["candidate"] for row in rows if row["candidate"] != NETWORK]
-    table = f", {table_of(spec)}" if spec else ""
     first, _, rest = found["recommendation"].partition(". ")
     return Summary(
-        title=f"How many experts{table}",
+        title=f"How many experts{of_table(spec)}",
         what=(
-            model_of(spec),
+            model_of(spec, counted=False),
             f"Numbers of experts: {', '.join(numbers)}; and a plain network beside them.",
         ),
         how_good=tuple(said for said in (f"{first.rstrip('.')}.", rest) if said),
@@ -75,6 +76,11 @@ def selection_table(rows: Sequence[dict[str, Any]]) -> Tabular:
     )
     note += "\nelpd LOO: nats, of all data" if "elpd_loo" in there else ""
     return Tabular.of(shown, map(_cells, rows), note)
+
+
+def _experts(*numbers: str) -> str:
+    """Return numbers of experts in words."""
+    return f"{', '.join(numbers)} expert{'' if numbers == ('1',) else 's'}"
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:
@@ -106,5 +112,5 @@ def _worries(rows: Sequence[dict[str, Any]], chosen: str | None) -> Iterator[Wor
         and row["behind"] <= row["behind_standard_error"]
     ]  # fmt: skip
     if chosen and close:
-        what = f"within one standard error of the best as well: {', '.join(close)}"
+        what = f"within one standard error of the best as well: {_experts(*close)}"
         yield Worry("not told apart", what, "more data would tell; with these the fewest will do")

@@ -69,7 +69,7 @@ class Treatment(Generic[C]):
 
     @property
     def description(self) -> str:
-        """The docstring of the treatment's file: formula, claim, cost and source."""
+        """The docstring of the treatment's file, with formula, claim, cost and source."""
         return (sys.modules[self.objective.__module__].__doc__ or "").strip()
 
     @property
