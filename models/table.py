@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import unicodedata
 import zlib
@@ -44,7 +45,7 @@ def read_rows(path: Path) -> Rows:
 def read_table(path: Path) -> pa.Table:
     """Read a .csv, .csv.gz or .parquet file, or say what is wrong with it."""
     name = path.name.lower()
-    if not name.endswith(ENDINGS) and not path.is_dir():
+    if not name.endswith(ENDINGS) and not os.path.isdir(path):
         raise InputError(
             f"cannot tell its format; the name must end in {listed(ENDINGS)}", file=str(path)
         )

@@ -143,3 +143,18 @@ def test_the_memory_of_a_posterior_is_said(
     sizes = [float(size) for _, size in stages]
     assert sizes == sorted(sizes)
     assert sizes[0] > 0
+
+
+def test_broken_specifications_are_counted_and_planted_faults_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = benchmark("fuzz_specs", monkeypatch)
+    assert module.main("--mutations 200 --commands 1".split()) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert re.match(r"200 mutations in \d+ s: \d+ specifications, \d+ errors", said[0])
+    assert "0 failures, 0 executed" in said[0]
+    found = re.findall(r"control, \w+: (\d+) failures", "\n".join(said))
+    assert len(found) == 2
+    assert all(map(int, found))
+    monkeypatch.setattr(module, "fuzz", lambda *_, **__: module.Tally())
+    assert module.main("--mutations 1 --commands 0".split()) == 1  # nothing planted was found

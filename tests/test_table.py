@@ -103,6 +103,15 @@ def test_a_bad_file_is_named(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("ending", ["", ".csv", ".parquet"])
+def test_a_path_that_is_too_long_is_an_error_in_the_path(ending: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_table(tmp_path / f"{'x' * 300}{ending}")
+    line = str(caught.value)
+    assert line.startswith("..." + "x" * (200 - len(ending)) + ending + ": cannot ")
+    assert line.endswith(("(File name too long)", ".parquet"))
+
+
 @pytest.mark.parametrize(
     "raw",
     [
