@@ -14,8 +14,9 @@ import statsmodels.api as sm
 
 from pyromoe.models import datasets
 from pyromoe.models.columns import numbers, texts
+from pyromoe.models.csv_text import parse_csv
 from pyromoe.models.errors import InputError
-from pyromoe.models.table import Rows, parse_csv, read_rows, read_table
+from pyromoe.models.table import Rows, read_rows, read_table
 
 UTF8 = "save it as UTF-8"
 COMMA = "add or remove a comma"
