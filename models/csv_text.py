@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DELIMITERS = {";": "';'", "\t": "a tab", "|": "'|'"}
 HEXADECIMAL = re.compile("0[xX]")
+QUOTED = re.compile(rb'(?:^|[,\r\n])("(?:[^"]++|"")*+")')
+NEWLINE = re.compile(rb"\r\n|\r|\n")
 LONGEST = 300
 """Digits of a whole number that is still a float."""
 EXACT = 2.0**53
@@ -41,7 +43,9 @@ def parse_csv(raw: bytes, source: str) -> pa.Table:
     if texts:
         table = _convert(raw, source, types=texts, blanks=blanks)
     table = table.rename_columns(names)
-    _check_quotes(table, source)
+    if b'"' in raw:
+        _check_rows_in_cells(table, source)
+        _check_closing_quotes(raw, source)
     return table
 
 
@@ -158,7 +162,7 @@ def _is_long(column: pa.ChunkedArray) -> bool:
     return bool((pc.max(pc.abs(column)).as_py() or 0.0) >= EXACT)
 
 
-def _check_quotes(table: pa.Table, source: str) -> None:
+def _check_rows_in_cells(table: pa.Table, source: str) -> None:
     """Refuse a cell with whole rows in it: it begins or ends with a quote that is not meant."""
     for name, column in zip(table.column_names, table.columns, strict=True):
         if not pa.types.is_string(column.type):
@@ -176,3 +180,12 @@ def _check_quotes(table: pa.Table, source: str) -> None:
                 what = f"row {i + 2}: a value goes on in the next row"
                 remedy = "is a quote left open? otherwise remove the line break"
                 raise InputError(what, file=source, field=name, remedy=remedy)
+
+
+def _check_closing_quotes(raw: bytes, source: str) -> None:
+    """Refuse text after a closing quote: it would be joined to the text in quotes."""
+    for cell in QUOTED.finditer(raw):
+        if raw[cell.end() : cell.end() + 1] not in (b",", b"\r", b"\n"):
+            row = len(NEWLINE.findall(raw, 0, cell.start(1))) + 1
+            what = f"row {row}: a value goes on after its closing quote"
+            raise InputError(what, file=source, remedy='write "" for a quote inside')

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fuzzing import watched
 from ruamel.yaml import YAML
 
 from pyromoe.inference.choice import settle
@@ -136,9 +137,10 @@ def outcome(raw: bytes, read: Read = parse_spec) -> str:
             specification that is not read back as it is written.
     """
     try:
-        file = read(raw, NAME)
-        again = read(to_yaml(file.spec).encode(), NAME)
-        settle(make_plan(file).spec, len(load(file).train.rows))
+        with watched():
+            file = read(raw, NAME)
+            again = read(to_yaml(file.spec).encode(), NAME)
+            settle(make_plan(file).spec, len(load(file).train.rows))
     except InputError as error:
         check(error)
         return str(error)

@@ -21,6 +21,8 @@ from pyromoe.models.spec_file import parse_spec
 if TYPE_CHECKING:
     from types import ModuleType
 
+    Capture = pytest.CaptureFixture[str]
+
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 SPEC = """
 data: {dataset: digits}
@@ -145,16 +147,26 @@ def test_the_memory_of_a_posterior_is_said(
     assert sizes[0] > 0
 
 
-def test_broken_specifications_are_counted_and_planted_faults_found(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "planted"),
+    [
+        ("fuzz_specs", ["lets_through", "without_a_place"]),
+        ("fuzz_tables", ["lets_through", "takes_short_rows", "writes_beside"]),
+    ],
+)
+def test_broken_files_are_counted_and_planted_faults_found(
+    name: str, planted: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    module = benchmark("fuzz_specs", monkeypatch)
-    assert module.main("--mutations 200 --commands 1".split()) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert re.match(r"200 mutations in \d+ s: \d+ specifications, \d+ errors", said[0])
-    assert "0 failures, 0 executed" in said[0]
-    found = re.findall(r"control, \w+: (\d+) failures", "\n".join(said))
-    assert len(found) == 2
-    assert all(map(int, found))
-    monkeypatch.setattr(module, "fuzz", lambda *_, **__: module.Tally())
+    module = benchmark(name, monkeypatch)
+    monkeypatch.setattr(module, "CONTROL", 60)
+    assert module.main("--mutations 60 --commands 1".split()) == 0
+    said = capsys.readouterr().out
+    counts = re.search(r"^6\d mutations in \d+ s: \d+ read, (\d+) errors .* 0 failures", said, re.M)
+    assert counts is not None
+    assert int(counts[1]) > 30
+    found = re.findall(r"^control, (\w+): (\d+) failures", said, re.MULTILINE)
+    assert [reader for reader, _ in found] == planted
+    assert all(int(number) for _, number in found)
+    monkeypatch.setattr(module, "CONTROL", 0)
     assert module.main("--mutations 1 --commands 0".split()) == 1  # nothing planted was found
