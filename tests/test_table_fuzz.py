@@ -53,9 +53,7 @@ def fuzz(kind: Callable[[Random], Mutation], folder: Path, number: int = 60) -> 
 def test_a_malformed_table_is_read_as_what_it_holds_or_refused(
     kind: Callable[[Random], Mutation], tmp_path: Path
 ) -> None:
-    seen = fuzz(kind, tmp_path)
-    assert len(seen) > 5
-    assert "" in seen
+    assert len(fuzz(kind, tmp_path) - {""}) > 5
 
 
 @pytest.mark.parametrize("number", range(6))
