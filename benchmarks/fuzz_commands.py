@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -41,9 +41,10 @@ def broken(mutations: int, seed: int) -> Iterator[list[str]]:
         yield mangled(chance.choice([*COMMANDS]), chance)
 
 
-def crash(*_: object) -> NoReturn:
-    """Fail as no command should."""
-    raise KeyError("planted")
+def bug(error: BaseException) -> int:
+    """Print the error, but end as if it were not the user's."""
+    terminal.fail(str(error))
+    return terminal.BUG
 
 
 def leave(message: str) -> None:
@@ -53,7 +54,7 @@ def leave(message: str) -> None:
 
 
 PLANTED = {
-    "tables are not read": ("pyromoe.models.table.read_table", crash),
+    "what is wrong is a bug": ("pyromoe.inference.terminal.exit_code", bug),
     "a file is left behind": ("pyromoe.inference.terminal.fail", leave),
 }
 

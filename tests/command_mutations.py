@@ -1,7 +1,7 @@
 """Mangled command lines: for the tests and benchmarks/fuzz_commands.py.
 
-What a command would fit is not fitted: where a fit would begin, it ends as if the spec were wrong.
-All else is done.
+Where a fit would begin or a report be drawn, a command ends as if its input were wrong: all else is
+done.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def mangled(name: str, chance: Random) -> list[str]:
     """Return the arguments of a command after one to three changes."""
     words = [*COMMANDS[name]]
     for _ in range(chance.choice([1, 1, 2, 3])):
-        place, change = chance.randrange(len(words) + 1), chance.randrange(6)
+        first = chance.choice([0, 1, 1, 1]) if words else 0
+        place, change = chance.randrange(first, len(words) + 1), chance.randrange(6)
         word = words[place] if place < len(words) else ""
         if change == 0:
             words[place : place + 1] = []
@@ -95,14 +96,15 @@ def prepare(folder: Path) -> None:
 
 @contextmanager
 def without_fits() -> Iterator[None]:
-    """End every fit, and every measurement, before it begins."""
+    """End every fit, measurement and report before it begins."""
 
     def end(*_: object) -> None:
-        raise InputError("would begin", file="fit")
+        raise InputError("would begin", file="work")
 
     with (
         patch("pyromoe.inference.svi.settle", end),
         patch("pyromoe.inference.lab.Lab.measure", end),
+        patch.dict("pyromoe.inference.report.written.PAGES", {"run": end}),
     ):
         yield
 
@@ -122,7 +124,8 @@ def outcome(args: list[str], folder: Path) -> str:
         AssertionError: where it ends in another way, or leaves something behind after an error.
     """
     before = found_in(folder)
-    with chdir(folder), without_fits():
+    # The traceback of a bug would be left among the temporary files.
+    with chdir(folder), without_fits(), patch("tempfile.tempdir", str(folder)):
         result = captured(args)
     after = found_in(folder)
     _restore(folder, before, after)

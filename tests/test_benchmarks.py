@@ -153,19 +153,19 @@ def test_the_memory_of_a_posterior_is_said(
     [
         ("fuzz_specs", "--commands 1", ["lets_through", "without_a_place"]),
         ("fuzz_tables", "--commands 1", ["lets_through", "takes_short_rows", "writes_beside"]),
-        ("fuzz_commands", "", ["tables are not read", "a file is left behind"]),
+        ("fuzz_commands", "", ["what is wrong is a bug", "a file is left behind"]),
     ],
 )
 def test_broken_files_are_counted_and_planted_faults_found(
     name: str, few: str, planted: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     module = benchmark(name, monkeypatch)
-    monkeypatch.setattr(module, "CONTROL", 60)
-    assert module.main(f"--mutations 60 {few}".split()) == 0
+    monkeypatch.setattr(module, "CONTROL", 40)
+    assert module.main(f"--mutations 40 {few}".split()) == 0
     said = capsys.readouterr().out
-    counts = re.search(r"^6\d mutations in \d+ s: \d+ read, (\d+) errors .* 0 failures", said, re.M)
+    counts = re.search(r"^4\d mutations in \d+ s: \d+ read, (\d+) errors .* 0 failures", said, re.M)
     assert counts is not None
-    assert int(counts[1]) > 30
+    assert int(counts[1]) > 15
     found = re.findall(r"^control, ([\w ]+): (\d+) failures", said, re.MULTILINE)
     assert [reader for reader, _ in found] == planted
     assert all(int(number) for _, number in found)

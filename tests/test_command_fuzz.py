@@ -31,11 +31,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def fuzz(name: str, folder: Path) -> set[str]:
+def fuzz(name: str, folder: Path, number: int = 15) -> set[str]:
     seen: set[str] = set()
 
     @settings(
-        max_examples=15,
+        max_examples=number,
         phases=[Phase.generate],
         deadline=None,
         derandomize=True,
@@ -66,7 +66,7 @@ def test_the_fuzzing_finds_a_planted_crash(
 
     monkeypatch.setattr("pyromoe.models.table.read_table", crash)
     with pytest.raises(AssertionError, match=r"exit 1: .*a bug: KeyError"):
-        fuzz(name, folder)
+        fuzz(name, folder, 60)
 
 
 def test_the_fuzzing_finds_what_is_left_behind(
