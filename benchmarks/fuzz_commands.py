@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepare(folder)
         started = time.perf_counter()
         cases = broken(asked.mutations, asked.seed)
-        tally = fuzz(cases, lambda args: outcome(args, folder), every=100)
+        tally = fuzz(cases, partial(outcome, folder=folder), every=100)
         seconds = time.perf_counter() - started
         print(f"{asked.mutations} mutations in {seconds:.0f} s: {tally.line()}")
         for failure in tally.failures[:10]:
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         blind = False
         for fault, (place, instead) in PLANTED.items():
             with patch(place, instead):
-                control = fuzz(broken(CONTROL, asked.seed), lambda args: outcome(args, folder))
+                control = fuzz(broken(CONTROL, asked.seed), partial(outcome, folder=folder))
             print(f"control, {fault}: {len(control.failures)} failures in {CONTROL}")
             blind |= not control.failures
     return int(bool(tally.failures or blind))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(failure[:1000])
     blind = False
     for read in (lets_through, without_a_place):
-        control = fuzz(broken(CONTROL, asked.seed), lambda raw, read=read: outcome(raw, read))
+        control = fuzz(broken(CONTROL, asked.seed), partial(outcome, read=read))
         print(f"control, {read.__name__}: {len(control.failures)} failures in {CONTROL}")
         blind |= not control.failures
     return int(bool(tally.failures or failures or blind))

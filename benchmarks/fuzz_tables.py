@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -75,7 +76,7 @@ def takes_short_rows(file: SpecFile) -> Data:
 
 def writes_beside(file: SpecFile) -> Data:
     """Read as ever, but leave a file behind."""
-    (file.directory / "left.txt").touch()
+    (file.directory / "left.txt").write_text("")
     return load(file)
 
 
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(name)
         started = time.perf_counter()
         tables = [*broken(asked.mutations, asked.seed), *fixed()]
-        tally = fuzz(tables, lambda table: outcome(table, folder), every=100)
+        tally = fuzz(tables, partial(outcome, folder=folder), every=100)
         seconds = time.perf_counter() - started
         print(f"{len(tables)} mutations in {seconds:.0f} s: {tally.line()}")
         some = broken(asked.commands, asked.seed + 1)
@@ -99,10 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(failure[:1000])
         blind = False
         for read in (lets_through, takes_short_rows, writes_beside):
-            control = fuzz(
-                broken(CONTROL, asked.seed),
-                lambda table, read=read: outcome(table, folder, read),
-            )
+            faulty = partial(outcome, folder=folder, read=read)
+            control = fuzz(broken(CONTROL, asked.seed), faulty)
             print(f"control, {read.__name__}: {len(control.failures)} failures in {CONTROL}")
             blind |= not control.failures
     return int(bool(tally.failures or failures or blind))

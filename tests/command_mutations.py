@@ -54,7 +54,7 @@ WORDS = [
     "data=null", "fit=3", "treatment.x=1", "data.file=run", "data.response=x,y", "steps=0",
     "steps=nan", "seconds=-1", "minutes=1", "all", "none", "None", "true", "é", "\u202e",
     "\x1b[31m", "\n", "\t", "\udcff", "x" * 300, ".", "..", "run", "runs", "spec.yaml",
-    "train.csv", "new.csv",
+    "train.csv", "new.csv", "--resume",
     "missing.csv", "missing/a.csv", "train.csv/a.csv", "a.parquet", "a.csv.gz", "a.xlsx", ".csv",
     "run/metrics.json", "run/spec.yaml", "/dev/null", "/proc/none", "~", "$HOME", "$(touch x)",
     "; touch x", "--help", "--version", "-h", "--set", "--out", "--overwrite", "--force", "--yes",

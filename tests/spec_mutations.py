@@ -50,8 +50,8 @@ def dump(tree: object) -> bytes:
 
 def places(tree: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the path to every value in a tree."""
-    items = tree.items() if isinstance(tree, dict) else ()
-    items = enumerate(tree) if isinstance(tree, list) else items
+    pairs = enumerate(tree) if isinstance(tree, list) else ()
+    items = tree.items() if isinstance(tree, dict) else pairs
     return [p for key, value in items for p in [(*path, key), *places(value, (*path, key))]]
 
 

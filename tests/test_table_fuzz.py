@@ -49,7 +49,7 @@ def fuzz(kind: Callable[[Random], Mutation], folder: Path, number: int = 60) -> 
     return seen
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", dict.fromkeys(KINDS))
 def test_a_malformed_table_is_read_as_what_it_holds_or_refused(
     kind: Callable[[Random], Mutation], tmp_path: Path
 ) -> None:
