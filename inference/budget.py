@@ -8,6 +8,7 @@ from typing import Literal
 from pyromoe.models.errors import InputError, quoted
 
 Unit = Literal["epochs", "steps", "evaluations", "seconds"]
+LARGEST = 1e12
 UNITS: tuple[Unit, ...] = ("epochs", "steps", "evaluations", "seconds")
 
 
@@ -40,8 +41,8 @@ class Budget:
             number = float(amount)
         except ValueError:
             number = 0.0
-        if not known or not 0 < number < float("inf"):
-            remedy = "write steps=N, evaluations=N or seconds=S"
+        if not known or not 0 < number <= LARGEST:
+            remedy = f"write steps=N, evaluations=N or seconds=S, of {LARGEST:g} at most"
             raise InputError(f"cannot read {quoted(text)}", field="--budget", remedy=remedy)
         return cls(known[0], number)
 

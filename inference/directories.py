@@ -56,7 +56,13 @@ def last_directory(wanted: Path) -> Path:
 
 
 def unfinished(target: Path) -> Path:
-    """Return where a directory is written until it is finished."""
+    """Return where a directory is written until it is finished.
+
+    Raises:
+        InputError: for what is not the name of one, such as a dot.
+    """
+    if target.name in ("", ".."):
+        raise InputError("is not the name of a directory", file=str(target), remedy="name another")
     return target.with_name(f"{target.name}{UNFINISHED}")
 
 
@@ -132,6 +138,7 @@ def resumable_directory(
 
 
 def _check(target: Path, *, overwrite: bool) -> None:
+    unfinished(target)  # it has a name
     if target.exists() and not overwrite:
         remedy = "name another with --out, or replace it with --overwrite"
         raise InputError("exists already", file=str(target), remedy=remedy)

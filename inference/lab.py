@@ -120,6 +120,9 @@ def _read(spec: Spec | SpecFile | Path | str | Fit) -> tuple[SpecFile, Fit | Non
 
 def _plans(file: SpecFile, names: Sequence[str] | None) -> tuple[list[Plan], dict[str, str]]:
     """Return the plan of each treatment, and why others are left out of "all of them"."""
+    if names is not None and not names:
+        remedy = "leave it out for all; `pyromoe treatments` lists them"
+        raise InputError("names none", field="treatments", remedy=remedy)
     if names is not None:
         return [make_plan(with_treatment(file, name)) for name in names], {}
     plans, skipped = plans_of_all(file)

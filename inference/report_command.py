@@ -9,6 +9,7 @@ import typer
 
 from pyromoe.inference import terminal
 from pyromoe.inference.options import DirectoryPath  # noqa: TC001  # typer reads the annotations
+from pyromoe.models.errors import InputError
 
 
 def report(
@@ -21,6 +22,8 @@ def report(
 
     A report that is there already is replaced. The file needs no network and runs no script.
     """
+    if out is not None and out.suffix != ".html":
+        raise InputError("the name must end in .html", file=str(out), remedy="name another --out")
     write_and_say(folder, out)
 
 

@@ -21,8 +21,13 @@ def new_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a path to write to; the file takes its name when the block ends without an error.
 
     Raises:
-        InputError: for a file that exists and is not to be overwritten.
+        InputError: for a folder, a file in no folder, and one that exists and is not to be
+            overwritten.
     """
+    if not os.path.isdir(path.parent):
+        raise InputError("no such folder", file=str(path), remedy="make it, or name another --out")
+    if os.path.isdir(path):
+        raise InputError("is a folder", file=str(path), remedy="name a file in it")
     if path.exists() and not overwrite:
         raise InputError("exists already", file=str(path), remedy="add --overwrite to replace it")
     with _replacing(path) as temporary:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pyromoe.models.csv_text import merged
 from pyromoe.models.errors import did_you_mean, listed, quoted
 
 if TYPE_CHECKING:
@@ -20,16 +21,19 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 LARGEST = 1e300
-NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
+NUMBER = re.compile(r"[ \t]*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?[ \t]*", re.ASCII)
+DIGITS = "differs from others in digits that a number cannot hold"
+NAMES = "subtract a constant, or list the column under data.categorical"
 
 
 def column_of(rows: Rows, name: str) -> pa.ChunkedArray:
     """Return a column of a table, missing values and all."""
-    names = rows.table.column_names
-    if name not in names:
+    place = rows.table.schema.get_field_index(name)
+    if place < 0:
+        names = rows.table.column_names
         remedy = did_you_mean(name, names) or f"columns: {listed(names)}"
         raise rows.error(name, "no such column", remedy)
-    return rows.table.column(name)
+    return rows.table.column(place)
 
 
 def take(rows: Rows, name: str) -> pa.ChunkedArray:
@@ -55,7 +59,10 @@ def numbers(rows: Rows, name: str, advice: str = "correct it") -> FloatArray:
     if not is_numeric(column.type):
         row, what = _first_text(column)
         raise rows.error(name, what, advice, row)
-    values = plain_array(column).astype(np.float64)
+    written = plain_array(column)
+    values = written.astype(np.float64)
+    if written.dtype.kind in "iu":
+        _refuse_equal(rows, name, written, values)
     _refuse_missing(rows, name, np.isnan(values))
     wrong = np.abs(values) > LARGEST
     if wrong.any():
@@ -161,8 +168,21 @@ def _refuse_missing(rows: Rows, name: str, missing: NDArray[np.bool_]) -> None:
         raise rows.error(name, f"missing value{others}", remedy, int(np.argmax(missing)))
 
 
+def _refuse_equal(rows: Rows, name: str, written: NDArray[Any], values: FloatArray) -> None:
+    """Refuse whole numbers that are different as they are written, and equal as floats."""
+    with np.errstate(invalid="ignore"):  # the float next to the largest integer is none
+        inexact = values.astype(written.dtype) != written
+    if not inexact.any() or len(np.unique(values)) == len(np.unique(written)):
+        return
+    found = [len(np.unique(written[values == value])) > 1 for value in values[inexact]]
+    row = int(np.flatnonzero(inexact)[int(np.argmax(found))])
+    raise rows.error(name, f"{written[row]} {DIGITS}", NAMES, row)
+
+
 def _first_text(column: pa.ChunkedArray) -> tuple[int, str]:
     values = column.to_pylist()
-    row = next((i for i, value in enumerate(values) if not NUMBER.fullmatch(value)), 0)
-    kind = "text" if NUMBER.fullmatch(values[row]) else "not a number"
-    return row, f"{quoted(values[row])} is {kind}"
+    row = next((i for i, value in enumerate(values) if not NUMBER.fullmatch(value)), None)
+    if row is not None:
+        return row, f"{quoted(values[row])} is not a number"
+    row = merged(values)
+    return row or 0, f"{quoted(values[row or 0])} {'is text' if row is None else DIGITS}"

@@ -10,10 +10,12 @@ import numpy as np
 
 from pyromoe.models.columns import texts
 from pyromoe.models.errors import InputError
+from pyromoe.models.fit_settings import CONVERGED
 from pyromoe.models.groups import NOTHING, gathered, rows_of_groups
 from pyromoe.models.kept_back import keep_back
 from pyromoe.models.learn import learn
 from pyromoe.models.missing import filled
+from pyromoe.models.outsize import check_outsize
 from pyromoe.models.roles import extras_of, predictors_of, responses_of
 
 if TYPE_CHECKING:
@@ -143,6 +145,9 @@ class Undivided:
             ),
         )
         places = [units[each] for each in (train, test, kept)]
+        used = np.unique(np.concatenate([each.ravel() for each in places]))
+        precision = "float64" if spec.fit.optimiser in CONVERGED else spec.fit.precision
+        check_outsize(self.rows, used[used != NOTHING], encoding, precision)
         train_part, test_part, kept_part = parts_of(encoding, self.rows, places)
         held = kept_part if len(kept) else None
         return Data(encoding, train_part, test_part, self.rows.source, held)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONGEST = 400
+LONGEST_NAME = 200
 
 
 class InputError(ValueError):
@@ -46,7 +47,9 @@ class InputError(ValueError):
     def __str__(self) -> str:
         """Join the parts into one line."""
         numbers = (n for n in (self.line, self.column) if n is not None)
-        place = ":".join([self.file or "", *map(str, numbers)]).lstrip(":")
+        file = self.file or ""
+        name = file if len(file) <= LONGEST_NAME else f"...{file[-LONGEST_NAME:]}"
+        place = ":".join([name, *map(str, numbers)]).lstrip(":")
         text = "; ".join(part for part in (self.what, self.remedy) if part)
         return one_line(": ".join(part for part in (place, self.field, text) if part))
 
@@ -94,7 +97,7 @@ def unreadable(path: Path, error: OSError | ValueError) -> InputError:
     """Say in plain words why a file could not be opened."""
     if isinstance(error, FileNotFoundError):
         folder = path.parent
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             return InputError("no such folder", file=str(path), remedy="check the path")
         near = did_you_mean(path.name, sorted(os.listdir(folder)))
         return InputError("no such file", file=str(path), remedy=near or "check the path")

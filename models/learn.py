@@ -121,7 +121,7 @@ def _number(
         sd=sd,
         levels=levels,
         low=low,
-        high=high if high > low else low + 1.0,
+        high=high if high > low else low + max(1.0, abs(low)),
     )
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from typing import NamedTuple
+from contextlib import redirect_stderr, redirect_stdout
+from typing import TYPE_CHECKING, NamedTuple
+from unittest.mock import patch
 
 import pytest
 
 from pyromoe.inference import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Result(NamedTuple):
@@ -28,3 +34,15 @@ def called(
     text = capsys.readouterr()
     assert isinstance(ended.value.code, int)
     return Result(ended.value.code, text.out, text.err)
+
+
+def captured(args: Sequence[str]) -> Result:
+    """Do the same many times in one test, or without pytest."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", ["pyromoe", *args]):
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code
+    assert isinstance(code, int)
+    return Result(code, out.getvalue(), err.getvalue())

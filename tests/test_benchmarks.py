@@ -21,6 +21,8 @@ from pyromoe.models.spec_file import parse_spec
 if TYPE_CHECKING:
     from types import ModuleType
 
+    Capture = pytest.CaptureFixture[str]
+
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 SPEC = """
 data: {dataset: digits}
@@ -151,3 +153,29 @@ def test_the_cost_of_the_checks_is_a_ratio_for_each_mode(
     found = benchmark("finite_checks", monkeypatch).main(["--rounds", "2", "--modes", "captured"])
     assert 0.2 < found["captured"] < 5
     assert "captured" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "few", "planted"),
+    [
+        ("fuzz_specs", "--commands 1", ["lets_through", "without_a_place"]),
+        ("fuzz_tables", "--commands 1", ["lets_through", "takes_short_rows", "writes_beside"]),
+        ("fuzz_commands", "", ["what is wrong is a bug", "a file is left behind"]),
+    ],
+)
+def test_broken_files_are_counted_and_planted_faults_found(
+    name: str, few: str, planted: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    module = benchmark(name, monkeypatch)
+    monkeypatch.setattr(module, "CONTROL", 40)
+    assert module.main(f"--mutations 40 {few}".split()) == 0
+    said = capsys.readouterr().out
+    counts = re.search(r"^4\d mutations in \d+ s: \d+ read, (\d+) errors .* 0 failures", said, re.M)
+    assert counts is not None
+    assert int(counts[1]) > 15
+    found = re.findall(r"^control, ([\w ]+): (\d+) failures", said, re.MULTILINE)
+    assert [reader for reader, _ in found] == planted
+    assert all(int(number) for _, number in found)
+    monkeypatch.setattr(module, "CONTROL", 0)
+    assert module.main(f"--mutations 1 {few}".split()) == 1  # nothing planted was found

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from pyromoe.models.columns import DIGITS, NAMES
 from pyromoe.models.data import encode_table, from_table, load
 from pyromoe.models.divide import Data, split
 from pyromoe.models.encoding import Encoding
@@ -61,6 +62,23 @@ BAD = [
         "x,y\n1,1\nNA,2\nnan,3\n",
         "normal",
         f"a.csv: x: row 3: missing value (and 1 more); {MISSING}",
+    ),
+    ("x,y\n1,1\n \t,2\n3,3\n", "normal", f"a.csv: x: row 3: missing value; {MISSING}"),
+    ("x,y\n1,1\nNone,2\n", "normal", f"a.csv: x: row 3: 'None' is not a number; {LISTING}"),
+    ("x,y\n1,1\n0x10,2\n", "normal", f"a.csv: x: row 3: '0x10' is not a number; {LISTING}"),
+    ("x,y\n1,1\n\u00a03,2\n", "normal", f"a.csv: x: row 3: '\\xa03' is not a number; {LISTING}"),
+    ("x,y\n1,1\n\u0663,2\n", "normal", f"a.csv: x: row 3: '\u0663' is not a number; {LISTING}"),
+    ('x,y\n1,1\n"3\n",2\n', "normal", f"a.csv: x: row 3: '3\\n' is not a number; {LISTING}"),
+    ('x,y\n1,1\n"3,5",2\n', "normal", f"a.csv: x: row 3: '3,5' is not a number; {LISTING}"),
+    (
+        "x,y\n9007199254740992,1\n9007199254740993,2\n",
+        "normal",
+        f"a.csv: x: row 3: 9007199254740993 {DIGITS}; {NAMES}",
+    ),
+    (
+        "x,y\n92233720368547758079,1\n92233720368547758078,2\n",
+        "normal",
+        f"a.csv: x: row 3: '92233720368547758078' {DIGITS}; {LISTING}",
     ),
     ("x,y\n,1\n,2\n", "normal", f"a.csv: x: row 2: missing value (and 1 more); {MISSING}"),
     ("x,y\n1,1\n2,\n", "normal", f"a.csv: y: row 3: missing value; {MISSING}"),
@@ -231,6 +249,13 @@ def test_the_split_is_random_and_repeatable() -> None:
     assert (test != split(1000, 0.2, seed=4)[1]).any()
     assert [len(part) for part in split(3, 0.99, 0)] == [1, 2]
     assert [len(part) for part in split(5, 0.0, 0)] == [5, 0]
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, -1e17, 1e20, 1e300])
+def test_a_response_without_spread_has_bounds(value: float) -> None:
+    columns = {"x": [1.0, 2, 3], "y": [value] * 3}
+    target = from_table(spec("normal", "standardise: none"), columns).encoding.target
+    assert target.low == value < target.high
 
 
 def test_only_training_rows_count_for_means_but_all_rows_for_classes() -> None:

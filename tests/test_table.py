@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import statsmodels.api as sm
 
 from pyromoe.models import datasets
 from pyromoe.models.columns import numbers, texts
+from pyromoe.models.csv_text import parse_csv
 from pyromoe.models.errors import InputError
-from pyromoe.models.table import Rows, parse_csv, read_rows, read_table
+from pyromoe.models.table import Rows, read_rows, read_table
 
 UTF8 = "save it as UTF-8"
 COMMA = "add or remove a comma"
@@ -45,6 +47,34 @@ BAD_CSV = [
     (b'x,y\n"a,2\nc,3\n', "row 2: 1 value, but the header has 2; is a quote left open?"),
     (b'x,y\n1,2\n3,"4\n', 'y: row 3: a quote is opened, but never closed; add or remove a "'),
     (b'x\n1\n"2\n3\n', 'x: row 3: a quote is opened, but never closed; add or remove a "'),
+    (
+        b'x,c,y\n1,"a,2\n3,b",4\n5,c,6\n',
+        "c: row 2: a value goes on in the next row; is a quote left open? otherwise remove the "
+        "line break",
+    ),
+    (
+        b'x,c,y\n1,"a,2\r\n3,b,4\r\n5,c",6\r\n7,d,8\r\n',
+        "c: row 2: a value goes on in the next row; is a quote left open? otherwise remove the "
+        "line break",
+    ),
+    (
+        b'x,y\n1,2\n"3"4,5\n',
+        'row 3: a value goes on after its closing quote; write "" for a quote inside',
+    ),
+    (
+        b'x,y\n1,2\n""3,5\n',
+        'row 3: a value goes on after its closing quote; write "" for a quote inside',
+    ),
+    (
+        b"x," + b"y" * 1001 + b"\n1,2\n",
+        "the name of column 2 has 1001 characters; shorten it to "
+        "1000; does the table have a header?",
+    ),
+    (
+        "x,y,y\u200b\n1,2,3\n".encode(),
+        "y\\u200b: columns 2 and 3 have names that look the same; rename one",
+    ),
+    ("x,\u200b\n1,2\n".encode(), f"column 2 has no name; {NAME}"),
     (b"x;y\n1,5;2\n", "row 1: columns seem to be separated by ';'; save it with commas"),
     (b"x\ty\n1\t2\n", "row 1: columns seem to be separated by a tab; save it with commas"),
     (b"x|y\n1|2\n", "row 1: columns seem to be separated by '|'; save it with commas"),
@@ -74,6 +104,72 @@ def test_a_bad_csv_file_has_exactly_this_message(
     assert message_of(path) == message
 
 
+@pytest.mark.parametrize(
+    ("cells", "column"),
+    [
+        (["1", "0x1f"], ["1", "0x1f"]),
+        (["1", "0X1f", ""], ["1", "0X1f", None]),
+        (["9007199254740993", "9007199254740992"], [2**53 + 1, 2**53]),
+        (["92233720368547758079", "92233720368547758078"],) * 2,
+        (["1989" + "0" * 27, "2989" + "0" * 27], [1.989e30, 2.989e30]),
+        (["1", " ", "\t", "\u00a0", "2"], [1, None, None, None, 2]),
+        (["1", '" "', "2"], ["1", " ", "2"]),
+        (["2020-01-01", " "], ["2020-01-01", None]),
+        (["0x", "1e400"], ["0x", "1e400"]),
+        (["1e400", "1e-400"], [float("inf"), 0.0]),
+        (['"a, b\nc"', "d"], ["a, b\nc", "d"]),
+        (['"a ""b"" c"', 'd"e'], ['a "b" c', 'd"e']),
+    ],
+)
+def test_a_column_holds_what_is_written(cells: list[str], column: list[object]) -> None:
+    text = "z,x,y\n" + "".join(f"q,{cell},7\n" for cell in cells)
+    assert parse_csv(text.encode(), "").to_pydict() == {
+        "z": ["q"] * len(cells),
+        "x": column,
+        "y": [7] * len(cells),
+    }
+
+
+@pytest.mark.parametrize("ending", [".csv.gz", ".parquet"])
+def test_what_unpacks_to_far_more_than_a_table_is_refused(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, rows = tmp_path / f"a{ending}", 2_000_000
+    if ending == ".csv.gz":
+        path.write_bytes(gzip.compress(b"x\n" + b"1\n" * rows))
+    else:
+        pq.write_table(pa.table({"x": np.ones(rows)}), path)
+    assert read_table(path).num_rows == rows
+    assert path.stat().st_size * 200 < 2 * rows
+    monkeypatch.setattr("pyromoe.models.table.LARGE", 2**20)
+    assert message_of(path) == "unpacks to more than 200 times its size; is this the right file?"
+
+
+def test_a_parquet_file_without_rows_says_so(tmp_path: Path) -> None:
+    for columns in ({"x": pa.array([], pa.int64())}, {}):
+        pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+        assert message_of(tmp_path / "a.parquet") == "has no rows"
+
+
+def test_decimals_that_a_number_cannot_tell_apart_stay_text(tmp_path: Path) -> None:
+    wide = [Decimal(10**37 + i) for i in range(3)]
+    pq.write_table(
+        pa.table({"x": wide, "y": [Decimal("0.1"), None, Decimal(2)]}), tmp_path / "a.parquet"
+    )
+    table = read_table(tmp_path / "a.parquet")
+    assert table.to_pydict() == {"x": [str(value) for value in wide], "y": [0.1, None, 2.0]}
+
+
+def test_ten_thousand_columns_are_read_at_once() -> None:
+    names = [f"x{i}" for i in range(10_000)]
+    rows = Rows(
+        parse_csv((",".join(names) + "\n" + ",".join("1" * 10_000) + "\n").encode(), ""), ""
+    )
+    started = time.process_time()
+    assert all(numbers(rows, name).tolist() == [1.0] for name in names)
+    assert time.process_time() - started < 5  # and not minutes
+
+
 def test_a_bad_file_is_named(tmp_path: Path) -> None:
     for name in ("bikes.csv", "empty.csv", "empty.parquet", "bikes.xlsx", "bikes"):
         (tmp_path / name).touch()
@@ -101,6 +197,15 @@ def test_a_bad_file_is_named(tmp_path: Path) -> None:
         "bikes.xlsx": f"cannot tell its format; {endings}",
         "bikes": f"cannot tell its format; {endings}",
     }
+
+
+@pytest.mark.parametrize("ending", ["", ".csv", ".parquet"])
+def test_a_path_that_is_too_long_is_an_error_in_the_path(ending: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_table(tmp_path / f"{'x' * 300}{ending}")
+    line = str(caught.value)
+    assert line.startswith("..." + "x" * (200 - len(ending)) + ending + ": cannot ")
+    assert line.endswith(("(File name too long)", ".parquet"))
 
 
 @pytest.mark.parametrize(

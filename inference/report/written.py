@@ -37,8 +37,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     Raises:
         InputError: where the directory is none of ours, or a file in it is missing or broken.
     """
-    text = render(PAGES[kind_of(folder)](folder))
-    target = out or folder / "report.html"
+    page, target = PAGES[kind_of(folder)], out or folder / "report.html"
     with new_file(target, overwrite=True) as path:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(render(page(folder)), encoding="utf-8")
     return target
