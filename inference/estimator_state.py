@@ -15,6 +15,7 @@ from pyromoe.inference.plan import make_plan
 from pyromoe.inference.reading import read_json
 from pyromoe.inference.result import Fit
 from pyromoe.inference.store import load_fit, save_fit, write_json
+from pyromoe.inference.verified import seal
 from pyromoe.models.encoding import Encoding
 from pyromoe.models.errors import InputError
 from pyromoe.models.settings import Section
@@ -76,6 +77,7 @@ def write(folder: Path, fit: Fit, stored: Stored, *, overwrite: bool) -> None:
     with new_directory(folder, overwrite=overwrite) as new:
         save_fit(fit, new, folder)
         write_json(new / FILE, stored.model_dump(mode="json"))
+        seal(new)
 
 
 def read(folder: Path, estimator: str) -> tuple[Fit, Stored]:
@@ -86,7 +88,7 @@ def read(folder: Path, estimator: str) -> tuple[Fit, Stored]:
     """
     fit, path = load_fit(folder), folder / FILE
     try:
-        stored = Stored.model_validate(read_json(path))
+        stored = Stored.model_validate(read_json(folder, FILE))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

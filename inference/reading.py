@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pyromoe.inference.strict_json import parse_json
+from pyromoe.inference.verified import verified
 from pyromoe.models.errors import InputError
+from pyromoe.models.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from pyromoe.models.spec_file import SpecFile
 
 POINT = "one point for each; draws differ in z and in the predicted y alone"
 """What `posterior.nc` says of weights that have no posterior."""
@@ -166,62 +171,72 @@ class Selected(_Part):
     rows: list[_Failed | _Candidate]
 
 
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
+def spec_in(folder: Path) -> SpecFile:
+    """Return the spec of a directory.
 
     Raises:
-        InputError: where it cannot be read.
+        InputError: where it is missing, damaged or mistaken.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot be read ({error})", file=str(path)) from None
+    return parse_spec(verified(folder, "spec.yaml"), str(folder / "spec.yaml"))
 
 
-def read_checked(path: Path, form: type[_Part]) -> dict[str, Any]:
+def read_json(folder: Path, name: str) -> Any:
+    """Return what a JSON file of a directory holds.
+
+    Raises:
+        InputError: where it is missing or damaged.
+    """
+    return parse_json(verified(folder, name), str(folder / name))
+
+
+def read_checked(folder: Path, name: str, form: type[_Part]) -> dict[str, Any]:
     """Return what a JSON file of one of the forms above holds.
 
     Raises:
-        InputError: where it cannot be read, or lacks something.
+        InputError: where it is missing or damaged, or lacks something.
     """
-    found: dict[str, Any] = read_json(path)
+    found: dict[str, Any] = read_json(folder, name)
     try:
         form.model_validate(found)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"]))
         what = f"is not as pyromoe writes it ({first['msg']})"
-        raise InputError(what, file=str(path), field=field) from None
+        raise InputError(what, file=str(folder / name), field=field) from None
     return found
 
 
 @contextmanager
-def open_posterior(path: Path) -> Iterator[xr.DataTree]:
+def open_posterior(folder: Path) -> Iterator[xr.DataTree]:
     """Give what `posterior.nc` holds; where weights are a point one draw, which all are like.
 
     Raises:
-        InputError: where it cannot be read, or lacks what is asked of it in the block.
+        InputError: where it is missing or damaged, or lacks what is asked of it in the block.
     """
+    raw = verified(folder, "posterior.nc")
     try:
-        with xr.open_datatree(path, engine="h5netcdf") as tree:
+        with xr.open_datatree(io.BytesIO(raw), engine="h5netcdf") as tree:
             point = tree["posterior"].attrs.get("weights") == POINT
             yield tree.isel(draw=slice(1), missing_dims="ignore") if point else tree
     except (OSError, KeyError, ValueError, IndexError) as error:
+        path = folder / "posterior.nc"
         raise InputError(f"cannot be read ({error})", file=str(path)) from None
 
 
-def read_history(path: Path) -> list[dict[str, Any]]:
+def read_history(folder: Path) -> list[dict[str, Any]]:
     """Return the rows of `history.csv`, with None where there is no number.
 
     Raises:
-        InputError: where it cannot be read.
+        InputError: where it is missing or damaged.
     """
+    raw = verified(folder, "history.csv")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [_numbers(row) for row in csv.DictReader(file, strict=True)]
+        text = io.StringIO(raw.decode(), newline="")
+        rows = [_numbers(row) for row in csv.DictReader(text, strict=True)]
         if not all({"restart", "step", "loss"} <= set(row) for row in rows):
             raise ValueError("a column is missing")
-    except (OSError, ValueError, TypeError, csv.Error) as error:
+    except (ValueError, TypeError, csv.Error) as error:
+        path = folder / "history.csv"
         raise InputError(f"cannot be read ({error})", file=str(path)) from None
     return rows
 

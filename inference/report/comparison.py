@@ -55,7 +55,7 @@ def comparison_page(folder: Path) -> Page:
         InputError: where a file of it is missing or broken.
     """
     summary = summarise_comparison(folder)
-    found = read_checked(folder / "comparison.json", Comparison)
+    found = read_checked(folder, "comparison.json", Comparison)
     rows, measured_on = found["rows"], found["measured_on"]
     order = ranked(rows, measured_on)
     table = Table.of("Fits, the best first", comparison_table(rows, measured_on))

@@ -23,7 +23,7 @@ def lab_page(folder: Path) -> Page:
     Raises:
         InputError: where a file of it is missing or broken.
     """
-    found = read_checked(folder / "gradients.json", Lab)
+    found = read_checked(folder, "gradients.json", Lab)
     rows, skipped = found["rows"], found["skipped"]
     tables = [Table.of("Treatments, what is to be preferred first", lab_table(rows))]
     if skipped:

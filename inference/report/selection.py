@@ -25,7 +25,7 @@ def selection_page(folder: Path) -> Page:
         InputError: where a file of it is missing or broken.
     """
     summary = summarise_selection(folder)
-    rows = read_checked(folder / "selection.json", Selected)["rows"]
+    rows = read_checked(folder, "selection.json", Selected)["rows"]
     there = [row["candidate"] for row in rows if (folder / row["candidate"]).is_dir()]
     where = f"A run directory for each is beside this file: {listed(there, 50)}." if there else (
         "The run directories are no longer there."

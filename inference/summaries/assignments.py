@@ -92,7 +92,7 @@ def read_assignments(folder: Path) -> Assignments:
         InputError: where a file cannot be read, or lacks something.
     """
     encoding = read_encoding(folder)
-    with open_posterior(folder / "posterior.nc") as tree:
+    with open_posterior(folder) as tree:
         return assignments_of(encoding, tree)
 
 
@@ -102,11 +102,12 @@ def read_encoding(folder: Path) -> Encoding:
     Raises:
         InputError: where it cannot be read.
     """
-    path = folder / "checkpoints" / "encoding.json"
+    name = "checkpoints/encoding.json"
+    found = read_json(folder, name)
     try:
-        return Encoding.from_json(read_json(path))
+        return Encoding.from_json(found)
     except InputError as error:
-        raise InputError(error.what, file=str(path), field=error.field) from None
+        raise InputError(error.what, file=str(folder / name), field=error.field) from None
 
 
 def assignments_of(encoding: Encoding, tree: xr.DataTree) -> Assignments:

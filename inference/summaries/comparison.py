@@ -28,7 +28,7 @@ def summarise_comparison(folder: Path) -> Summary:
     Raises:
         InputError: where a file is missing or broken.
     """
-    found = read_checked(folder / "comparison.json", Comparison)
+    found = read_checked(folder, "comparison.json", Comparison)
     rows, measured_on = found["rows"], found["measured_on"]
     order = ranked(rows, measured_on)
     names = [fit_name(row) for row in order]

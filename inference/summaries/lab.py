@@ -38,7 +38,7 @@ def summarise_lab(folder: Path) -> Summary:
     Raises:
         InputError: where a file is missing or broken.
     """
-    found = read_checked(folder / "gradients.json", Lab)
+    found = read_checked(folder, "gradients.json", Lab)
     rows, spec = deciding(found["rows"]), common_spec(folder)
     own = "" if spec is None else spec.treatment.name
     draws = max((row["draws"] for row in rows), default=0)

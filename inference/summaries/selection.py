@@ -41,7 +41,7 @@ def summarise_selection(folder: Path) -> Summary:
     Raises:
         InputError: where a file is missing or broken.
     """
-    found = read_checked(folder / "selection.json", Selected)
+    found = read_checked(folder, "selection.json", Selected)
     rows = found["rows"]
     chosen = next((row["candidate"] for row in rows if row.get("recommended")), None)
     names = [row["candidate"] for row in rows]
