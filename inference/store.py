@@ -14,10 +14,12 @@ import torch
 from safetensors.torch import load as load_tensors, save as save_tensors
 
 from pyromoe.inference.build import build
+from pyromoe.inference.forms import Metrics
 from pyromoe.inference.plan import make_plan
-from pyromoe.inference.reading import Metrics, read_checked, spec_in
+from pyromoe.inference.reading import read_checked, spec_in
 from pyromoe.inference.result import Fit
 from pyromoe.inference.summaries.assignments import read_encoding
+from pyromoe.inference.summaries.of_directory import kind_of
 from pyromoe.inference.verified import verified
 from pyromoe.models.data import load
 from pyromoe.models.errors import InputError
@@ -92,7 +94,7 @@ def load_fit(folder: Path) -> Fit:
     Raises:
         InputError: where it is not one, or a file in it is missing or broken.
     """
-    if not (folder / "metrics.json").is_file():
+    if kind_of(folder) != "run":
         remedy = "give a directory that `pyromoe fit` has written"
         raise InputError("is not a run directory", file=str(folder), remedy=remedy)
     plan, encoding = make_plan(spec_in(folder)), read_encoding(folder)

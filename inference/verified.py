@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-REMEDY = f"fit again; if it is changed or removed on purpose, delete its line in {NAME}"
+REMEDY = f"fit again; or, if you changed or removed it yourself, delete its line in {NAME}"
 
 
 def seal(folder: Path) -> None:
@@ -27,7 +27,7 @@ def seal(folder: Path) -> None:
 def _files(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
         if not path.is_dir():
-            yield path
+            yield from () if path.name == NAME else (path,)
         elif not (path / NAME).exists():
             yield from _files(path)
 

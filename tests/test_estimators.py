@@ -282,7 +282,7 @@ def test_a_folder_of_another_estimator_is_refused(regressor: MoERegressor, tmp_p
     regressor.save(tmp_path / "run")
     with pytest.raises(InputError, match="holds a MoERegressor, not a MoEClassifier"):
         MoEClassifier.load(tmp_path / "run")
-    stored = read_json(tmp_path / "run" / FILE)
+    stored = read_json(tmp_path / "run", FILE)
     write_json(tmp_path / "run" / FILE, stored | {"num_features": "one"})
     with pytest.raises(InputError, match="num_features"):
         MoERegressor.load(tmp_path / "run")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyromoe.inference.forms import Comparison
 from pyromoe.inference.pictures import (
     agreement,
     coassignment,
@@ -15,7 +16,7 @@ from pyromoe.inference.pictures import (
     plot_coassignment,
     sampled,
 )
-from pyromoe.inference.reading import Comparison, read_checked
+from pyromoe.inference.reading import read_checked
 from pyromoe.inference.report.page import Page, Picture, Section, Table, colours_of
 from pyromoe.inference.report.reproduce import reproduce_section
 from pyromoe.inference.summaries.assignments import read_assignments

@@ -1,0 +1,194 @@
+"""A damaged directory is named: nothing in it is believed, and nothing in it breaks the reader."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from safetensors.torch import load as load_tensors, save as save_tensors
+
+from pyromoe.inference import manifest
+from pyromoe.inference.store import load_fit
+from pyromoe.inference.strict_json import LARGEST, parse_json
+from pyromoe.inference.verified import seal, verified, verified_file
+from pyromoe.models.errors import InputError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "corrupt_runs.py"
+PARAMETERS = "checkpoints/parameters.safetensors"
+
+
+@pytest.fixture(scope="module")
+def corrupt_runs() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmark_corrupt_runs", BENCHMARK)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def whole(corrupt_runs: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a run directory."""
+    found: dict[str, bytes] = corrupt_runs.make_run(tmp_path_factory.mktemp("made") / "run")
+    return found
+
+
+@pytest.fixture
+def run(whole: dict[str, bytes], tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    for name, raw in whole.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(raw)
+    return folder
+
+
+def test_every_damage_is_named(corrupt_runs: ModuleType, tmp_path: Path) -> None:
+    """400 cuts, 400 flipped bits, and other damage; a report reads every file."""
+    report = {"report": corrupt_runs.READERS["report"]}
+    found: Counter[str] = corrupt_runs.measure(tmp_path / "run", 400, report)["report"]
+    # What is left is other ends of lines in the manifest, of which nothing is lost by that.
+    assert found == Counter(named=found.total() - 1, unaffected=1)
+    assert found.total() > 840
+
+
+def test_a_reader_names_what_it_reads(corrupt_runs: ModuleType, tmp_path: Path) -> None:
+    readers = {name: corrupt_runs.READERS[name] for name in ("load_fit", "inspect")}
+    for found in corrupt_runs.measure(tmp_path / "run", 14, readers).values():
+        assert set(found) == {"named", "unaffected"}
+        assert found["named"] > 5 * found["unaffected"]
+
+
+def test_without_the_manifest_damage_is_silent(corrupt_runs: ModuleType, tmp_path: Path) -> None:
+    """The negative control."""
+    report = {"report": corrupt_runs.READERS["report"]}
+    with corrupt_runs.unverified():
+        found = corrupt_runs.measure(tmp_path / "run", 21, report)["report"]
+    assert found["silent"] >= 3
+    assert not found["crash"]
+
+
+def test_a_manifest_lists_every_file(whole: dict[str, bytes], run: Path) -> None:
+    files = manifest.parse(whole[manifest.NAME], manifest.NAME)
+    assert set(files) == set(whole) - {manifest.NAME}
+    assert all(not manifest.damage(whole[name], entry) for name, entry in files.items())
+    seal(run)
+    assert (run / manifest.NAME).read_bytes() == whole[manifest.NAME]
+    load_fit(run)
+
+
+def test_what_is_no_longer_listed_is_not_checked(run: Path) -> None:
+    """A spec that was changed on purpose: its line is taken out, as the message says."""
+    spec = run / "spec.yaml"
+    spec.write_text(spec.read_text().replace("file: ", "file: ./"))
+    with pytest.raises(InputError, match=r"spec\.yaml: has .* delete its line in manifest\.json"):
+        load_fit(run)
+    lines = (run / manifest.NAME).read_text().split("\n")
+    (run / manifest.NAME).write_text("\n".join(x for x in lines if '"spec.yaml"' not in x))
+    assert load_fit(run).spec.data.file
+
+
+def test_a_directory_without_a_manifest_is_refused(run: Path) -> None:
+    (run / manifest.NAME).unlink()
+    with pytest.raises(InputError, match=r"manifest\.json: is missing.*fit again"):
+        load_fit(run)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ({"format": 2, "files": {}}, "format 2, and this version reads 1 at most; install a newer"),
+        ({"format": 0, "files": {}}, "there is no format 0"),
+        ({"format": "1", "files": {}}, "is no manifest"),
+        ({"format": True, "files": {}}, "is no manifest"),
+        ({"files": {}}, "is no manifest"),
+        ([], "is no manifest"),
+        ({"format": 1, "files": {"a": {"bytes": -1, "sha256": "0" * 64}}}, "is no manifest"),
+        ({"format": 1, "files": {"a": {"bytes": 1, "sha256": "0" * 63}}}, "is no manifest"),
+        ({"format": 1, "files": {}, "code": "os.system"}, "is no manifest"),
+        *(
+            ({"format": 1, "files": {name: {"bytes": 1, "sha256": "0" * 64}}}, "is no manifest")
+            for name in ("../x", "/etc/passwd", "a/../b", "./a", "a//b", "", "a\n", "a\\b", "c:x")
+        ),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_is_none_is_refused(run: Path, text: object, said: str) -> None:
+    (run / manifest.NAME).write_text(json.dumps(text))
+    with pytest.raises(InputError, match=r"manifest\.json: ") as caught:
+        load_fit(run)
+    assert said in str(caught.value)
+
+
+def test_no_link_leads_out_of_the_folder(run: Path, tmp_path: Path) -> None:
+    metrics = run / "metrics.json"
+    metrics.rename(tmp_path / "metrics.json")
+    metrics.symlink_to(tmp_path / "metrics.json")
+    with pytest.raises(InputError, match=r"metrics\.json: is a link that leads out"):
+        load_fit(run)
+    metrics.unlink()
+    (tmp_path / "metrics.json").rename(run / "other.json")
+    metrics.symlink_to("other.json")
+    (tmp_path / "link").symlink_to(run)
+    load_fit(tmp_path / "link")
+
+
+def test_what_is_no_ordinary_file_is_not_opened(run: Path) -> None:
+    """A pipe would keep the reader waiting for ever."""
+    (run / manifest.NAME).write_text(manifest.to_text({}))
+    (run / "spec.yaml").unlink()
+    os.mkfifo(run / "spec.yaml")
+    with pytest.raises(InputError, match=r"spec\.yaml: is not an ordinary file"):
+        verified(run, "spec.yaml")
+
+
+def test_parameters_are_those_of_the_metrics(run: Path) -> None:
+    """Where the files are whole, but are not of the same fit."""
+    tensors = load_tensors((run / PARAMETERS).read_bytes())
+    tensors["gate.bias_0"] += 1
+    (run / PARAMETERS).write_bytes(save_tensors(tensors))
+    with pytest.raises(InputError, match="SHA-256 differs"):
+        verified_file(run / PARAMETERS)
+    seal(run)
+    with pytest.raises(InputError, match="parameters_sha256 differs"):
+        load_fit(run)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b'{"a": 1, "a": 2}', "'a' is there twice"),
+        (b'{"a": NaN}', "'NaN' is not a finite number"),
+        (b"[-Infinity]", "is not a finite number"),
+        (b"[1e999]", "'1e999' is not a finite number"),
+        (b"[" * 100_000, "cannot be read"),
+        (b"9" * 10_000, "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"", "cannot be read"),
+        (b" " * (LARGEST + 1), f"more than {LARGEST}"),
+    ],
+)
+def test_json_is_read_strictly(text: bytes, said: str) -> None:
+    with pytest.raises(InputError, match=r"a\.json: ") as caught:
+        parse_json(text, "a.json")
+    assert said in str(caught.value)
+
+
+def test_comparisons_and_their_fits_have_each_their_manifest(tmp_path: Path) -> None:
+    (tmp_path / "enumerate-0").mkdir()
+    for name in ("comparison.json", "enumerate-0/metrics.json"):
+        (tmp_path / name).write_text("{}")
+    seal(tmp_path / "enumerate-0")
+    seal(tmp_path)
+    found: dict[str, Any] = json.loads((tmp_path / manifest.NAME).read_text())["files"]
+    assert list(found) == ["comparison.json"]
