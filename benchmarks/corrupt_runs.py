@@ -34,7 +34,7 @@ from pyromoe.models.errors import InputError
 from pyromoe.models.spec_file import parse_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 SPEC = """
@@ -125,13 +125,13 @@ def outcome(read: Callable[[Path], str], folder: Path, damaged: set[str], answer
 
 
 def measure(
-    folder: Path, number: int, readers: Mapping[str, Callable[[Path], str]] = READERS
+    folder: Path, damages: Iterable[Damage], readers: Mapping[str, Callable[[Path], str]]
 ) -> dict[str, Counter[str]]:
-    """Return how often each reader did what."""
-    files = make_run(folder)
+    """Return how often each reader did what; the directory is mended after each damage."""
     answers = {name: read(folder) for name, read in readers.items()}
     found: dict[str, Counter[str]] = {name: Counter() for name in readers}
-    for changed in trials(files, number):
+    for changed in damages:
+        whole = {name: (folder / name).read_bytes() for name in changed}
         for name, raw in changed.items():
             if raw is None:
                 (folder / name).unlink()
@@ -139,8 +139,8 @@ def measure(
                 (folder / name).write_bytes(raw)
         for name, read in readers.items():
             found[name][outcome(read, folder, set(changed), answers[name])] += 1
-        for name in changed:
-            (folder / name).write_bytes(files[name])
+        for name, raw in whole.items():
+            (folder / name).write_bytes(raw)
     return found
 
 
@@ -155,7 +155,8 @@ def main() -> None:
     parser.add_argument("--unverified", action="store_true", help="the negative control")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as root, unverified() if given.unverified else nullcontext():
-        found = measure(Path(root) / "run", given.number)
+        folder = Path(root) / "run"
+        found = measure(folder, trials(make_run(folder), given.number), READERS)
     for name, counts in found.items():
         each = ", ".join(f"{number} {what}" for what, number in counts.most_common())
         print(f"{name}: {counts.total()} damaged directories: {each}")
