@@ -19,8 +19,7 @@ from pyromoe.inference.plan import make_plan
 from pyromoe.inference.reading import read_checked, spec_in
 from pyromoe.inference.result import Fit
 from pyromoe.inference.summaries.assignments import read_encoding
-from pyromoe.inference.summaries.of_directory import kind_of
-from pyromoe.inference.verified import verified
+from pyromoe.inference.verified import incomplete, verified
 from pyromoe.models.data import load
 from pyromoe.models.errors import InputError
 from pyromoe.models.spec_file import to_yaml
@@ -57,7 +56,8 @@ def save_fit(fit: Fit, folder: Path, target: Path) -> None:
     """
     source = fit.spec.data.file if fit.data is None else fit.data.source
     _write_spec(fit.spec, source, folder, target)
-    write_json(folder / "metrics.json", fit.metrics)
+    # Also of weights that were changed since they were fitted.
+    write_json(folder / "metrics.json", {**fit.metrics, "parameters_sha256": fit.fingerprint()})
     write_csv(folder / "history.csv", fit.history)
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
@@ -94,9 +94,11 @@ def load_fit(folder: Path) -> Fit:
     Raises:
         InputError: where it is not one, or a file in it is missing or broken.
     """
-    if kind_of(folder) != "run":
+    if not (folder / "metrics.json").is_file():
         remedy = "give a directory that `pyromoe fit` has written"
-        raise InputError("is not a run directory", file=str(folder), remedy=remedy)
+        raise incomplete(folder) or InputError(
+            "is not a run directory", file=str(folder), remedy=remedy
+        )
     plan, encoding = make_plan(spec_in(folder)), read_encoding(folder)
     metrics = read_checked(folder, "metrics.json", Metrics)
     name = "checkpoints/parameters.safetensors"

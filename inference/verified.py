@@ -84,6 +84,16 @@ def manifest_of(folder: Path) -> dict[str, Entry]:
     return files
 
 
+def incomplete(folder: Path) -> InputError | None:
+    """Return what is wrong with a directory by its manifest; None where it is whole, or has none."""
+    try:
+        if (folder / NAME).is_file():
+            manifest_of(folder)
+    except InputError as error:
+        return error
+    return None
+
+
 def _read(folder: Path, name: str) -> bytes:
     """Return the bytes of an ordinary file that lies in a folder."""
     path = folder / name

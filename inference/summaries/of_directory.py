@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pyromoe.inference.manifest import NAME
 from pyromoe.inference.summaries.comparison import summarise_comparison
 from pyromoe.inference.summaries.lab import summarise_lab
 from pyromoe.inference.summaries.run import summarise_run
 from pyromoe.inference.summaries.selection import summarise_selection
-from pyromoe.inference.verified import manifest_of
+from pyromoe.inference.verified import incomplete
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,10 +41,10 @@ def kind_of(folder: Path) -> Kind:
     for name, kind in FILES.items():
         if (folder / name).is_file():
             return kind
-    if (folder / NAME).is_file():
-        manifest_of(folder)  # which says that the file is missing
     remedy = "give one that pyromoe fit, compare, gradients or select has written"
-    raise InputError("is not a directory of results", file=str(folder), remedy=remedy)
+    raise incomplete(folder) or InputError(
+        "is not a directory of results", file=str(folder), remedy=remedy
+    )
 
 
 def summarise(folder: Path) -> Summary:
