@@ -58,10 +58,9 @@ def gradients(
         summary = {"recommendation": found.recommendation, "skipped": found.skipped}
         write_json(folder / "gradients.json", summary | {"rows": found.rows})
         write_csv(folder / "gradients.csv", found.rows)
-        file = spec_in(spec) if spec.is_dir() else source
-        save_spec(file, folder, target)
-        figure = gradients_figure(found.rows, part_of(found.rows))
-        (folder / "gradients.svg").write_bytes(to_svg(figure))
+        save_spec(spec_in(spec) if spec.is_dir() else source, folder, target)
+        picture = to_svg(gradients_figure(found.rows, part_of(found.rows)))
+        (folder / "gradients.svg").write_bytes(picture)
         seal(folder)
     terminal.tabular(lab_table(found.rows))
     for name, reason in found.skipped.items():

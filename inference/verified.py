@@ -85,7 +85,7 @@ def manifest_of(folder: Path) -> dict[str, Entry]:
 
 
 def incomplete(folder: Path) -> InputError | None:
-    """Return what is wrong with a directory by its manifest; None where it is whole, or has none."""
+    """Return what is wrong with a directory by its manifest; None where it is whole or has none."""
     try:
         if (folder / NAME).is_file():
             manifest_of(folder)
