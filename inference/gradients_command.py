@@ -10,6 +10,7 @@ import typer
 from pyromoe.inference import terminal
 from pyromoe.inference.options import Out, Overwrite, Settings  # noqa: TC001  # typer reads them
 from pyromoe.inference.report_command import write_and_say
+from pyromoe.models.errors import InputError
 
 
 def gradients(
@@ -43,7 +44,6 @@ def gradients(
     )
     from pyromoe.inference.summaries.lab import lab_table, part_of
     from pyromoe.inference.verified import seal
-    from pyromoe.models.errors import InputError
     from pyromoe.models.spec_file import read_spec
 
     if spec.is_dir() and set_:
