@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -80,6 +81,20 @@ def build(
         return model, WeightedGuide(kept, of_latent)
     of_weights = LaplaceGuide if kind == "laplace" else PointGuide
     return model, WeightedGuide(of_weights(points, positive), of_latent)
+
+
+def least_bytes(spec: Spec, encoding: Encoding) -> int:
+    """Return how many bytes the weights of the experts' and the gate's hidden layers take.
+
+    A file with fewer cannot be of this spec, whose model would then be built in vain.
+    """
+    experts, gate = spec.experts, spec.gate
+    each = (experts.number, experts.hidden, experts.predictors), (1, gate.hidden, gate.predictors)
+    weights = 0
+    for number, hidden, predictors in each:
+        widths = [len(encoding.indices(predictors)), *hidden] if hidden else []
+        weights += number * sum(a * b for a, b in pairwise(widths))
+    return weights * getattr(torch, spec.fit.precision).itemsize
 
 
 def _place_priors(spec: Spec, model: MixtureOfExperts) -> dict[str, torch.Tensor]:

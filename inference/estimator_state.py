@@ -15,6 +15,7 @@ from pyromoe.inference.plan import make_plan
 from pyromoe.inference.reading import read_json
 from pyromoe.inference.result import Fit
 from pyromoe.inference.store import load_fit, save_fit, write_json
+from pyromoe.inference.strict_json import LARGEST
 from pyromoe.inference.verified import seal
 from pyromoe.models.encoding import Encoding
 from pyromoe.models.errors import InputError
@@ -128,6 +129,9 @@ def labels_of(classes: Classes) -> NDArray[np.generic]:
         InputError: for a type that is none, or values that are not of it.
     """
     try:
-        return np.array(classes.values, dtype=np.dtype(classes.dtype))
+        kind = np.dtype(classes.dtype)
+        if kind.kind not in f"{LABELS}O" or kind.itemsize * len(classes.values) > LARGEST:
+            raise ValueError(f"{kind} is not a type of labels")
+        return np.array(classes.values, dtype=kind)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"not class labels ({error})", file=FILE, field="classes") from None

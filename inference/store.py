@@ -13,7 +13,7 @@ import safetensors
 import torch
 from safetensors.torch import load as load_tensors, save as save_tensors
 
-from pyromoe.inference.build import build
+from pyromoe.inference.build import build, least_bytes
 from pyromoe.inference.forms import Metrics
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.reading import read_checked, spec_in
@@ -103,6 +103,8 @@ def load_fit(folder: Path) -> Fit:
     metrics = read_checked(folder, "metrics.json", Metrics)
     name = "checkpoints/parameters.safetensors"
     raw = verified(folder, name)
+    if least_bytes(plan.spec, encoding) > len(raw):
+        raise InputError("is too small for the model of the spec", file=str(folder / name))
     model, guide = build(plan.spec, plan.latent, encoding, torch.Generator().manual_seed(0))
     fit = Fit(plan.spec, encoding, model, guide, metrics)
     restore(fit, raw, str(folder / name))
@@ -140,6 +142,9 @@ def restore(fit: Fit, raw: bytes, source: str) -> None:
         stored = load_tensors(raw)
     except safetensors.SafetensorError as error:
         raise InputError(f"cannot be read ({error})", file=source) from None
+    unknown = stored.keys() - fit.tensors().keys()
+    if unknown:
+        raise InputError("is not of the model of the spec", file=source, field=min(unknown))
     _restore(fit.tensors(), stored, source)
 
 

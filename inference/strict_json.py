@@ -30,9 +30,12 @@ def parse_json(raw: bytes, source: str) -> Any:
     if len(raw) > LARGEST:
         raise InputError(f"has {len(raw)} bytes, more than {LARGEST}", file=source)
     try:
-        return json.loads(
+        found = json.loads(
             raw.decode(), object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite
         )
+        if b"\\ud" in raw.lower():  # half a character, which no file and no terminal can take
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except (ValueError, RecursionError) as error:
         raise InputError(f"cannot be read ({error})", file=source) from None
 
