@@ -72,7 +72,7 @@ def open_posterior(folder: Path) -> Iterator[xr.DataTree]:
     raw = verified(folder, "posterior.nc")
     try:
         check_plain(raw)
-        with xr.open_datatree(io.BytesIO(raw), engine="h5netcdf") as tree:
+        with xr.open_datatree(io.BytesIO(raw), engine="h5netcdf", phony_dims="sort") as tree:
             point = tree["posterior"].attrs.get("weights") == POINT
             yield tree.isel(draw=slice(1), missing_dims="ignore") if point else tree
     except InputError:
@@ -92,8 +92,9 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     raw = verified(folder, "history.csv")
     try:
         text = io.StringIO(raw.decode(), newline="")
-        rows = [_numbers(row) for row in csv.DictReader(text, strict=True)]
-        if not all({"restart", "step", "loss"} <= set(row) for row in rows):
+        table = csv.DictReader(text, strict=True)
+        rows = [_numbers(row) for row in table]
+        if not {"restart", "step", "loss"} <= set(table.fieldnames or ()) and raw.strip():
             raise ValueError("a column is missing")
     except (ValueError, TypeError, csv.Error) as error:
         path = folder / "history.csv"

@@ -18,6 +18,7 @@ from pyromoe.inference.forms import Metrics
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.reading import read_checked, spec_in
 from pyromoe.inference.result import Fit
+from pyromoe.inference.strict_json import parse_json
 from pyromoe.inference.summaries.assignments import read_encoding
 from pyromoe.inference.verified import incomplete, verified
 from pyromoe.models.data import load
@@ -138,6 +139,7 @@ def restore(fit: Fit, raw: bytes, source: str) -> None:
     Raises:
         InputError: where a tensor is missing, or is not of the shape that the spec says.
     """
+    parse_json(raw[8 : 8 + int.from_bytes(raw[:8], "little")], source)  # nothing in it is twice
     try:
         stored = load_tensors(raw)
     except safetensors.SafetensorError as error:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from hostile_files import CANARY, COMMANDS, PARAMETERS, Hostile, hostile
+from hostile_files import CANARY, COMMANDS, PARAMETERS, PREDICT, Hostile, hostile
 
 from pyromoe.inference import fit
 from pyromoe.inference.run_directory import save_run
@@ -32,14 +32,13 @@ experts: {number: 2}
 fit: {epochs: 2, restarts: 1, optimiser: adam, mode: eager}
 output: {draws: 5}
 """
+FIRST = (("inspect", "RUN"), PREDICT, ("report", "RUN"))
+"""Called first, so that what libraries do when they are loaded is over."""
 Result = dict[str, Any]
 
 
 def watched(folder: Path, commands: Sequence[Sequence[str]], *options: str) -> list[Result]:
     """Call commands in a process that is watched; see `watched.py`."""
-    home = folder / "home"
-    home.mkdir(exist_ok=True)
-    known = {name: str(home) for name in ("HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME")}
     ended = subprocess.run(
         [sys.executable, TESTS / "watched.py", folder, *options],
         input=json.dumps(commands),
@@ -47,9 +46,8 @@ def watched(folder: Path, commands: Sequence[Sequence[str]], *options: str) -> l
         text=True,
         check=True,
         timeout=150,
-        env=os.environ | known | {"PYTHONPATH": str(TESTS.parent / "src"), "COLUMNS": "200",
-                                  "PYTHONDONTWRITEBYTECODE": "1"},
-    )  # fmt: skip
+        env=os.environ | {"PYTHONPATH": str(TESTS.parent / "src"), "TMPDIR": str(folder)},
+    )
     found: list[Result] = json.loads(ended.stdout)
     return found
 
@@ -97,7 +95,10 @@ def write_run(folder: Path, whole: dict[str, bytes], case: Hostile) -> list[str]
 def of_cases(sandbox: Path, whole: dict[str, bytes]) -> list[tuple[Hostile, Result]]:
     cases = list(hostile(whole, sandbox / "elsewhere.h5"))
     commands = [write_run(sandbox / f"case-{i}", whole, case) for i, case in enumerate(cases)]
-    return list(zip(cases, watched(sandbox, commands), strict=True))
+    whole_run = [[str(sandbox / "run") if w == "RUN" else w for w in c] for c in FIRST]
+    found = watched(sandbox, [*whole_run, *commands])
+    assert [result["code"] for result in found[: len(FIRST)]] == [0] * len(FIRST)
+    return list(zip(cases, found[len(FIRST) :], strict=True))
 
 
 @pytest.mark.slow

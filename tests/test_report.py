@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 from command import called
-from report_pages import CLASSES, HOSTILE, Elements, as_yaml, spec, table, write_run
+from report_pages import CLASSES, HOSTILE, Elements, as_yaml, is_safe, spec, table, write_run
 
 from pyromoe.inference.inspection import summary_lines
 from pyromoe.inference.report.written import write_report
@@ -63,24 +63,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return folder
 
     return give
-
-
-def is_safe(page: str) -> Elements:
-    """Nothing in a page is executed, and nothing is loaded from elsewhere."""
-    found = Elements(page)
-    allowed = {
-        "html", "head", "meta", "title", "link", "style", "body", "header", "main", "nav",
-        "section", "div", "p", "h1", "h2", "h3", "ul", "li", "span", "strong", "a", "svg", "rect",
-        "table", "caption", "thead", "tbody", "tr", "th", "td", "figure", "figcaption", "img",
-        "pre",
-    }  # fmt: skip
-    assert {tag for tag, _ in found.found} <= allowed
-    for tag, attributes in found.found:
-        assert not [name for name in attributes if name.startswith("on") or name == "style"], tag
-        for name in ("src", "href"):
-            assert attributes.get(name, "#").startswith(("#", "data:")), attributes
-        assert not [v for v in attributes.values() if v.startswith("javascript:")]
-    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-MARK = "canary"
+MARK = "hostile-canary"
 NEVER = {
     "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile",
     "subprocess.Popen", "pty.spawn", "socket.connect", "socket.getaddrinfo", "socket.sendto",
@@ -85,7 +85,7 @@ def call(arguments: list[str]) -> tuple[int, str, str]:
 
 
 def plant() -> None:
-    import pickle
+    import pickle  # noqa: TID251
 
     from pyromoe.inference import store
 
