@@ -172,6 +172,9 @@ def check_names(names: Sequence[str], source: str) -> list[str]:
         if not name:
             remedy = "name it, or remove a comma at the end of the rows"
             raise InputError(f"column {i + 1} has no name", file=source, remedy=remedy)
+        if "\0" in name:
+            what = f"column {i + 1} has a NUL in its name"
+            raise InputError(what, file=source, field=name, remedy="rename it")
         normal = unicodedata.normalize("NFC", name)
         if normal in first:
             other = trimmed[first[normal]]
