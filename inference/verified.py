@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyromoe.inference.directories import CHECKPOINTS, LOCK
 from pyromoe.inference.manifest import NAME, Entry, damage, entry_of, parse, to_text
 from pyromoe.inference.strict_json import LARGEST
 from pyromoe.models.errors import InputError, unreadable
@@ -18,7 +19,8 @@ REMEDY = f"fit again; or, if you changed or removed it yourself, delete its line
 def seal(folder: Path) -> None:
     """Write the manifest of a directory that is complete.
 
-    A folder in it that has a manifest, as the fits of a comparison have, answers for itself.
+    A folder in it that has a manifest, as the fits of a comparison have, answers for itself. What
+    is there until the fit has ended is left out.
     """
     files = {p.relative_to(folder).as_posix(): entry_of(p.read_bytes()) for p in _files(folder)}
     (folder / NAME).write_text(to_text(files), encoding="utf-8")
@@ -26,10 +28,10 @@ def seal(folder: Path) -> None:
 
 def _files(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
-        if not path.is_dir():
-            yield from () if path.name == NAME else (path,)
-        elif not (path / NAME).exists():
+        if path.is_dir() and path.name != CHECKPOINTS and not (path / NAME).exists():
             yield from _files(path)
+        elif path.is_file() and path.name not in (NAME, LOCK):
+            yield path
 
 
 def verified(folder: Path, name: str) -> bytes:
