@@ -83,18 +83,16 @@ def build(
     return model, WeightedGuide(of_weights(points, positive), of_latent)
 
 
-def least_bytes(spec: Spec, encoding: Encoding) -> int:
-    """Return how many bytes the weights of the experts' and the gate's hidden layers take.
+def least_bytes(spec: Spec) -> int:
+    """Return how many bytes the weights between hidden layers take.
 
     A file with fewer cannot be of this spec, whose model would then be built in vain.
     """
-    experts, gate = spec.experts, spec.gate
-    each = (experts.number, experts.hidden, experts.predictors), (1, gate.hidden, gate.predictors)
-    weights = 0
-    for number, hidden, predictors in each:
-        widths = [len(encoding.indices(predictors)), *hidden] if hidden else []
-        weights += number * sum(a * b for a, b in pairwise(widths))
-    return weights * getattr(torch, spec.fit.precision).itemsize
+    of_gate = spec.gate.options.get("hidden", ())
+    each = (spec.experts.number, spec.experts.hidden), (1, of_gate)
+    weights = sum(number * a * b for number, hidden in each for a, b in pairwise(hidden))
+    size: int = getattr(torch, spec.fit.precision).itemsize
+    return weights * size
 
 
 def _place_priors(spec: Spec, model: MixtureOfExperts) -> dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import os
-import pickle  # noqa: TID251  # to see that nothing reads them
+import pickle  # to see that nothing reads them
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any

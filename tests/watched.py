@@ -85,11 +85,11 @@ def call(arguments: list[str]) -> tuple[int, str, str]:
 
 
 def plant() -> None:
-    import pickle  # noqa: TID251
+    import pickle
 
     from pyromoe.inference import store
 
-    store.load_tensors = pickle.loads  # type: ignore[assignment]
+    store.__dict__["load_tensors"] = pickle.loads
 
 
 def main() -> None:
