@@ -83,14 +83,20 @@ def build(
     return model, WeightedGuide(of_weights(points, positive), of_latent)
 
 
-def least_bytes(spec: Spec) -> int:
-    """Return how many bytes the weights between hidden layers take.
+def least_bytes(spec: Spec, encoding: Encoding) -> int:
+    """Return how many bytes the weights of networks take, up to their last hidden layers.
 
     A file with fewer cannot be of this spec, whose model would then be built in vain.
     """
-    of_gate = spec.gate.options.get("hidden", ())
-    each = (spec.experts.number, spec.experts.hidden), (1, of_gate)
-    weights = sum(number * a * b for number, hidden in each for a, b in pairwise(hidden))
+    gate, experts = spec.gate, spec.experts
+    each = (
+        (experts.number, experts.predictors, experts.hidden),
+        (1, gate.predictors, gate.options.get("hidden", ())),
+    )
+    weights = 0
+    for number, predictors, hidden in each:
+        widths = (len(encoding.indices(predictors)), *hidden)
+        weights += number * sum(a * b for a, b in pairwise(widths))
     size: int = getattr(torch, spec.fit.precision).itemsize
     return weights * size
 

@@ -104,7 +104,7 @@ def load_fit(folder: Path) -> Fit:
     metrics = read_checked(folder, "metrics.json", Metrics)
     name = "checkpoints/parameters.safetensors"
     raw = verified(folder, name)
-    if least_bytes(plan.spec) > len(raw):
+    if least_bytes(plan.spec, encoding) > len(raw):
         raise InputError("is too small for the model of the spec", file=str(folder / name))
     model, guide = build(plan.spec, plan.latent, encoding, torch.Generator().manual_seed(0))
     fit = Fit(plan.spec, encoding, model, guide, metrics)
