@@ -62,6 +62,7 @@ bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; an 
 	-$(BIN)/python benchmarks/calibration.py
 	-$(BIN)/python benchmarks/coverage.py
 	-$(BIN)/python benchmarks/posterior_memory.py
+	-$(BIN)/python benchmarks/corrupt_runs.py
 	-$(BIN)/python benchmarks/kills.py
 
 clean:

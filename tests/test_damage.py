@@ -11,14 +11,18 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load as load_tensors, save as save_tensors
 
-from pyromoe.inference import manifest
+from pyromoe import MoEClassifier
+from pyromoe.inference import manifest, terminal
 from pyromoe.inference.store import load_fit
 from pyromoe.inference.strict_json import LARGEST, parse_json
 from pyromoe.inference.verified import seal, verified, verified_file
 from pyromoe.models.errors import InputError
+from pyromoe.models.table import read_table
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -207,3 +211,50 @@ def test_comparisons_and_their_fits_have_each_their_manifest(tmp_path: Path) -> 
     seal(tmp_path)
     found: dict[str, Any] = json.loads((tmp_path / manifest.NAME).read_text())["files"]
     assert list(found) == ["comparison.json"]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """The directory of an estimator."""
+    x = np.linspace(-2, 2, 40)[:, None]
+    model = MoEClassifier(num_experts=2, restarts=1, random_state=0)
+    model.fit(x, np.where(x[:, 0] > 0, "one", "two")).save(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("classes", {"dtype": "<U100000000", "values": ["a", "b"]}, "is not a type of labels"),
+        ("classes", {"dtype": "V8", "values": ["a", "b"]}, "is not a type of labels"),
+        ("classes", {"dtype": "os.system", "values": ["a", "b"]}, "classes: not class labels"),
+        ("parameters", {"__class__": "evil.run"}, "not parameters of a MoEClassifier"),
+        ("parameters", {"hidden": 3}, "not parameters of a MoEClassifier"),
+        ("estimator", "evil.run", "holds a evil.run, not a MoEClassifier"),
+        ("loader", "evil.run", "loader"),
+    ],
+)
+def test_an_estimator_takes_nothing_but_its_own(
+    saved: Path, name: str, value: object, said: str
+) -> None:
+    path = saved / "estimator.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(InputError, match=r"estimator\.json: has .* bytes"):
+        MoEClassifier.load(saved)
+    seal(saved)
+    with pytest.raises(InputError, match=r"estimator\.json: ") as caught:
+        MoEClassifier.load(saved)
+    assert said in str(caught.value)
+
+
+def test_a_table_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "train.csv")
+    with pytest.raises(InputError, match=r"train\.csv: is not an ordinary file"):
+        read_table(tmp_path / "train.csv")
+
+
+def test_a_model_that_no_memory_holds_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    assert terminal.exit_code(caught.value) == terminal.ENVIRONMENT
+    assert "out of memory" in capsys.readouterr().err
