@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/.ready
 
-.PHONY: demo test test-fast test-compiled report-check check notebooks pages docs bench clean
+.PHONY: demo test test-fast test-compiled report-check check audit notebooks pages docs bench clean
 
 demo: $(STAMP)  ## compare treatments of z on handwritten digits
 	$(BIN)/pyromoe compare examples/digits.yaml
@@ -28,6 +28,12 @@ check: $(STAMP)  ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/jupytext --to ipynb --test notebooks/*.py
+
+audit: $(STAMP)  ## known vulnerabilities of every installed package; fails where one cannot be looked up
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group audit
+	mkdir -p build
+	$(BIN)/python -m pip freeze --exclude-editable > build/installed.txt
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement build/installed.txt
 
 notebooks: $(STAMP)  ## write the notebooks anew from their Python halves
 	$(BIN)/jupytext --update --to ipynb notebooks/*.py
@@ -57,6 +63,7 @@ bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; an 
 	-$(BIN)/python benchmarks/calibration.py
 	-$(BIN)/python benchmarks/coverage.py
 	-$(BIN)/python benchmarks/posterior_memory.py
+	-$(BIN)/python benchmarks/corrupt_runs.py
 	-$(BIN)/python benchmarks/kills.py
 	-$(BIN)/python benchmarks/fuzz_specs.py
 	-$(BIN)/python benchmarks/fuzz_tables.py

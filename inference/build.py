@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -81,6 +82,24 @@ def build(
         return model, WeightedGuide(kept, of_latent)
     of_weights = LaplaceGuide if kind == "laplace" else PointGuide
     return model, WeightedGuide(of_weights(points, positive), of_latent)
+
+
+def least_bytes(spec: Spec, encoding: Encoding) -> int:
+    """Return how many bytes the weights of networks take, up to their last hidden layers.
+
+    A file with fewer cannot be of this spec, whose model would then be built in vain.
+    """
+    gate, experts = spec.gate, spec.experts
+    each = (
+        (experts.number, experts.predictors, experts.hidden),
+        (1, gate.predictors, gate.options.get("hidden", ())),
+    )
+    weights = 0
+    for number, predictors, hidden in each:
+        widths = (len(encoding.indices(predictors)), *hidden)
+        weights += number * sum(a * b for a, b in pairwise(widths))
+    size: int = getattr(torch, spec.fit.precision).itemsize
+    return weights * size
 
 
 def _place_priors(spec: Spec, model: MixtureOfExperts) -> dict[str, torch.Tensor]:

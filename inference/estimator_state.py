@@ -16,6 +16,8 @@ from pyromoe.inference.plan import make_plan
 from pyromoe.inference.reading import read_json
 from pyromoe.inference.result import Fit
 from pyromoe.inference.store import load_fit, save_fit, write_json
+from pyromoe.inference.strict_json import LARGEST
+from pyromoe.inference.verified import seal
 from pyromoe.models.encoding import Encoding
 from pyromoe.models.errors import InputError
 from pyromoe.models.settings import Section
@@ -81,6 +83,7 @@ def write(folder: Path, fit: Fit, stored: Stored, *, overwrite: bool) -> None:
     with new_directory(folder, overwrite=overwrite) as new:
         save_fit(named, new, folder)
         write_json(new / FILE, stored.model_dump(mode="json"))
+        seal(new)
 
 
 def read(folder: Path, estimator: str) -> tuple[Fit, Stored]:
@@ -91,7 +94,7 @@ def read(folder: Path, estimator: str) -> tuple[Fit, Stored]:
     """
     fit, path = load_fit(folder), folder / FILE
     try:
-        stored = Stored.model_validate(read_json(path))
+        stored = Stored.model_validate(read_json(folder, FILE))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -140,6 +143,9 @@ def labels_of(classes: Classes) -> NDArray[np.generic]:
         InputError: for a type that is none, or values that are not of it.
     """
     try:
-        return np.array(classes.values, dtype=np.dtype(classes.dtype))
+        kind = np.dtype(classes.dtype)
+        if kind.kind not in f"{LABELS}O" or kind.itemsize * len(classes.values) > LARGEST:
+            raise ValueError(f"{kind} is not a type of labels")
+        return np.array(classes.values, dtype=kind)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"not class labels ({error})", file=FILE, field="classes") from None

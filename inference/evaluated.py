@@ -11,9 +11,10 @@ from pyromoe.inference.assign import assign
 from pyromoe.inference.build import build
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.probabilities import to_tensors
-from pyromoe.inference.reading import read_json
 from pyromoe.inference.result import Fit
 from pyromoe.inference.store import restore
+from pyromoe.inference.strict_json import parse_json
+from pyromoe.inference.verified import verified_file
 from pyromoe.models.data import load
 from pyromoe.models.errors import InputError
 
@@ -51,9 +52,9 @@ def evaluated(file: SpecFile, parameters: Path) -> Iterator[str]:
     model, guide = build(plan.spec, plan.latent, data.encoding, torch.Generator().manual_seed(0))
     fit = Fit(plan.spec, data.encoding, model, guide, data=data)
     if tensors:
-        restore(fit, parameters)
+        restore(fit, verified_file(parameters), str(parameters))
     else:
-        values = read_json(parameters)
+        values = parse_json(verified_file(parameters), str(parameters))
         if not isinstance(values, dict):
             raise InputError("must be an object of parameters", file=str(parameters))
         assign(fit, values, str(parameters))

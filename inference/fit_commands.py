@@ -81,6 +81,7 @@ def compare(
     from pyromoe.inference.comparison import compare as run
     from pyromoe.inference.run_directory import save_run
     from pyromoe.inference.store import save_spec, write_csv, write_json
+    from pyromoe.inference.verified import seal
 
     chosen = {"treatments": treatments, "seeds": seeds}
     lists = [f"compare.{name}=[{text}]" for name, text in chosen.items() if text is not None]
@@ -106,6 +107,7 @@ def compare(
         write_json(folder / "comparison.json", summary | {"rows": result.rows})
         save_spec(file, folder, target)
         write_csv(folder / "comparison.csv", result.rows)
+        seal(folder)
     _show_comparison(result.rows, result.measured_on)
     terminal.out.print(f"\n{result.summary}", markup=False)
     terminal.out.print(

@@ -10,6 +10,7 @@ import typer
 from pyromoe.inference import terminal
 from pyromoe.inference.options import Out, Overwrite, Settings  # noqa: TC001  # typer reads them
 from pyromoe.inference.report_command import write_and_say
+from pyromoe.models.errors import InputError
 
 
 def gradients(
@@ -35,13 +36,14 @@ def gradients(
     from pyromoe.inference.directories import free_directory, new_directory
     from pyromoe.inference.lab import gradients as run
     from pyromoe.inference.pictures import gradients_figure, to_svg
+    from pyromoe.inference.reading import spec_in
     from pyromoe.inference.store import (
         save_spec,
         write_csv,
         write_json,
     )
     from pyromoe.inference.summaries.lab import lab_table, part_of
-    from pyromoe.models.errors import InputError
+    from pyromoe.inference.verified import seal
     from pyromoe.models.spec_file import read_spec
 
     if spec.is_dir() and set_:
@@ -56,10 +58,10 @@ def gradients(
         summary = {"recommendation": found.recommendation, "skipped": found.skipped}
         write_json(folder / "gradients.json", summary | {"rows": found.rows})
         write_csv(folder / "gradients.csv", found.rows)
-        file = read_spec(spec / "spec.yaml") if spec.is_dir() else source
-        save_spec(file, folder, target)
-        figure = gradients_figure(found.rows, part_of(found.rows))
-        (folder / "gradients.svg").write_bytes(to_svg(figure))
+        save_spec(spec_in(spec) if spec.is_dir() else source, folder, target)
+        picture = to_svg(gradients_figure(found.rows, part_of(found.rows)))
+        (folder / "gradients.svg").write_bytes(picture)
+        seal(folder)
     terminal.tabular(lab_table(found.rows))
     for name, reason in found.skipped.items():
         terminal.out.print(f"left out: {name}: {reason}", markup=False)

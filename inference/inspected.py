@@ -58,7 +58,7 @@ def row_lines(folder: Path, rows: Sequence[int]) -> Iterator[str]:
         InputError: for a row that was not trained on, and a directory that is not a run.
     """
     fit, of = load_fit(folder), read_assignments(folder)
-    with open_posterior(folder / "posterior.nc") as tree:
+    with open_posterior(folder) as tree:
         x = rows_of(fit, tree).x
     places = [_place(of, row) for row in rows]
     said = described(fit, as_data(fit, x[places]), fit.weight_draws(), LEVELS, per_expert=False)

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from pyromoe.inference.advice import recommendation
 from pyromoe.inference.measuring import Lab
 from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
+from pyromoe.inference.reading import spec_in
 from pyromoe.inference.result import Fit
 from pyromoe.inference.store import load_fit
 from pyromoe.inference.svi import as_file, fit, one_thread
 from pyromoe.models import InputError
 from pyromoe.models.data import from_table, load
-from pyromoe.models.spec_file import SpecFile, read_spec
+from pyromoe.models.spec_file import SpecFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,7 +115,7 @@ def _read(spec: Spec | SpecFile | Path | str | Fit) -> tuple[SpecFile, Fit | Non
         return SpecFile(spec.spec), spec
     if isinstance(spec, (str, Path)) and Path(spec).is_dir():
         fitted = load_fit(Path(spec))
-        return read_spec(Path(spec) / "spec.yaml"), fitted
+        return spec_in(Path(spec)), fitted
     return as_file(spec), None
 
 

@@ -17,6 +17,7 @@ from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.sampling import draw
 from pyromoe.inference.svi import fit
 from pyromoe.models.data import as_rows, encode_part
+from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -196,8 +197,12 @@ class MixtureEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         """
         found, stored = state.read(Path(folder), cls.__name__)
         estimator = cls()
-        estimator.set_params(**stored.parameters)
-        estimator.hidden = tuple(estimator.hidden)
+        try:
+            estimator.set_params(**stored.parameters)
+            estimator.hidden = tuple(estimator.hidden)
+        except (TypeError, ValueError) as error:
+            what = f"not parameters of a {cls.__name__} ({error})"
+            raise InputError(what, file=str(Path(folder) / state.FILE)) from None
         estimator.fit_, estimator.n_iter_ = found, int(found.metrics["steps"])
         estimator.n_features_in_ = stored.num_features
         if stored.feature_names is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pyromoe.inference.netcdf import to_netcdf
 from pyromoe.inference.posterior import to_datatree
 from pyromoe.inference.store import save_fit
+from pyromoe.inference.verified import seal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,3 +25,4 @@ def save_run(fit: Fit, folder: Path, target: Path) -> None:
     """
     save_fit(fit, folder, target)
     (folder / "posterior.nc").write_bytes(to_netcdf(to_datatree(fit)))
+    seal(folder)

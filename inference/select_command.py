@@ -53,6 +53,7 @@ def select(
         write_csv,
         write_json,
     )
+    from pyromoe.inference.verified import seal
     from pyromoe.models.spec_file import read_spec
 
     numbers = None if experts is None else f"[{_listed(experts)}]"
@@ -74,6 +75,7 @@ def select(
         write_csv(folder / "selection.csv", found.rows)
         write_csv(folder / "held_out.csv", found.of_each_row())
         (folder / "selection.svg").write_bytes(to_svg(selection_figure(found.rows)))
+        seal(folder)
     _show(found.rows, found.recommendation)
     terminal.out.print(
         f"\n{target} holds selection.json, selection.csv, selection.svg, held_out.csv and a run "

@@ -13,14 +13,17 @@ import safetensors
 import torch
 from safetensors.torch import load as load_tensors, save as save_tensors
 
-from pyromoe.inference.build import build
+from pyromoe.inference.build import build, least_bytes
+from pyromoe.inference.forms import Metrics
 from pyromoe.inference.plan import make_plan
-from pyromoe.inference.reading import read_json
+from pyromoe.inference.reading import read_checked, spec_in
 from pyromoe.inference.result import Fit
+from pyromoe.inference.strict_json import parse_json
+from pyromoe.inference.summaries.assignments import read_encoding
+from pyromoe.inference.verified import incomplete, verified
 from pyromoe.models.data import load
-from pyromoe.models.encoding import Encoding
 from pyromoe.models.errors import InputError
-from pyromoe.models.spec_file import read_spec, to_yaml
+from pyromoe.models.spec_file import to_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +57,8 @@ def save_fit(fit: Fit, folder: Path, target: Path) -> None:
     """
     source = fit.spec.data.file if fit.data is None else fit.data.source
     _write_spec(fit.spec, source, folder, target)
-    write_json(folder / "metrics.json", fit.metrics)
+    # Also of weights that were changed since they were fitted.
+    write_json(folder / "metrics.json", {**fit.metrics, "parameters_sha256": fit.fingerprint()})
     write_csv(folder / "history.csv", fit.history)
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
@@ -93,12 +97,21 @@ def load_fit(folder: Path) -> Fit:
     """
     if not (folder / "metrics.json").is_file():
         remedy = "give a directory that `pyromoe fit` has written"
-        raise InputError("is not a run directory", file=str(folder), remedy=remedy)
-    plan = make_plan(read_spec(folder / "spec.yaml"))
-    encoding = Encoding.from_json(read_json(folder / "checkpoints" / "encoding.json"))
+        raise incomplete(folder) or InputError(
+            "is not a run directory", file=str(folder), remedy=remedy
+        )
+    plan, encoding = make_plan(spec_in(folder)), read_encoding(folder)
+    metrics = read_checked(folder, "metrics.json", Metrics)
+    name = "checkpoints/parameters.safetensors"
+    raw = verified(folder, name)
+    if least_bytes(plan.spec, encoding) > len(raw):
+        raise InputError("is too small for the model of the spec", file=str(folder / name))
     model, guide = build(plan.spec, plan.latent, encoding, torch.Generator().manual_seed(0))
-    fit = Fit(plan.spec, encoding, model, guide, read_json(folder / "metrics.json"))
-    restore(fit, folder / "checkpoints" / "parameters.safetensors")
+    fit = Fit(plan.spec, encoding, model, guide, metrics)
+    restore(fit, raw, str(folder / name))
+    if fit.fingerprint() != metrics["parameters_sha256"]:
+        what = "are not those that metrics.json speaks of (parameters_sha256 differs)"
+        raise InputError(what, file=str(folder / name), remedy="fit again")
     return fit
 
 
@@ -108,33 +121,42 @@ def with_data(fit: Fit, folder: Path) -> Fit:
     Raises:
         InputError: where the data cannot be read any more.
     """
-    data = load(read_spec(folder / "spec.yaml"))
+    data = load(spec_in(folder))
     if data.encoding != fit.encoding:
         what = "the data are no longer those that were fitted"
         raise InputError(what, file=data.source, remedy="fit again")
     return dataclasses.replace(fit, data=data)
 
 
-def restore(fit: Fit, path: Path) -> None:
+def restore(fit: Fit, raw: bytes, source: str) -> None:
     """Set every fitted tensor to what a .safetensors file holds.
+
+    Args:
+        fit: whose tensors they are.
+        raw: the bytes of the file.
+        source: its name, for messages.
 
     Raises:
         InputError: where a tensor is missing, or is not of the shape that the spec says.
     """
+    parse_json(raw[8 : 8 + int.from_bytes(raw[:8], "little")], source)  # nothing in it is twice
     try:
-        stored = load_tensors(path.read_bytes())
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"cannot be read ({error})", file=str(path)) from None
-    _restore(fit.tensors(), stored, path)
+        stored = load_tensors(raw)
+    except safetensors.SafetensorError as error:
+        raise InputError(f"cannot be read ({error})", file=source) from None
+    unknown = stored.keys() - fit.tensors().keys()
+    if unknown:
+        raise InputError("is not of the model of the spec", file=source, field=min(unknown))
+    _restore(fit.tensors(), stored, source)
 
 
-def _restore(wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor], path: Path) -> None:
+def _restore(wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor], source: str) -> None:
     """Copy stored values into a model's own tensors, which `wanted` shares."""
     for name, tensor in wanted.items():
         found = stored.get(name)
         if found is None or found.shape != tensor.shape or found.dtype != tensor.dtype:
             what = "is missing" if found is None else "has another shape or type than the spec says"
-            raise InputError(what, file=str(path), field=name)
+            raise InputError(what, file=source, field=name)
         if not bool(found.isfinite().all()):
-            raise InputError("holds a number that is not finite", file=str(path), field=name)
+            raise InputError("holds a number that is not finite", file=source, field=name)
         tensor.copy_(found)

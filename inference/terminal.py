@@ -28,8 +28,26 @@ OUT_OF_MEMORY = "out of memory; try a smaller fit.batch_size or fewer output.dra
 PLAIN_EVERY = 15.0
 """Seconds between two lines of progress where there is no terminal to draw a bar on."""
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Safe(Console):
+    """A console that obeys nobody's names: what is not printable is shown as an escape."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+def printable(text: str) -> str:
+    r"""Return lines with escapes in the place of what would move, colour or reverse them.
+
+    >>> from pyromoe.inference.terminal import printable
+    >>> printable("a\x1b[31m\n")
+    'a\\x1b[31m\n'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+out = _Safe(highlight=False, soft_wrap=True)
+err = _Safe(stderr=True, highlight=False, soft_wrap=True)
 
 
 def fail(message: str) -> None:
@@ -49,7 +67,7 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, ArithmeticError):
         fail(str(error))
         return NUMERICAL
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's words
         fail("; ".join([OUT_OF_MEMORY, *notes]))
         return ENVIRONMENT
     if isinstance(error, OSError):

@@ -23,6 +23,9 @@ def check_names(names: Sequence[str], source: str) -> list[str]:
         if not seen:
             remedy = "name it, or remove a comma at the end of the rows"
             raise InputError(f"column {i + 1} has no name", file=source, remedy=remedy)
+        if "\0" in name:
+            what = f"column {i + 1} has a NUL in its name"
+            raise InputError(what, file=source, field=name, remedy="rename it")
         if len(name) > LONGEST:
             what = f"the name of column {i + 1} has {len(name)} characters"
             remedy = f"shorten it to {LONGEST}; does the table have a header?"

@@ -126,6 +126,10 @@ def texts(rows: Rows, name: str) -> tuple[IntArray, tuple[str, ...]]:
     names = tuple(dict.fromkeys(words))
     place = {word: code for code, word in enumerate(names)}
     codes = np.array([place[word] for word in words], dtype=np.int64)[codes]
+    for word in names:
+        if "\0" in word:  # which neither NetCDF nor a spec can hold
+            row, what = int(np.argmax(codes == place[word])), f"{quoted(word)} has a NUL in it"
+            raise rows.error(name, what, "remove that character", row)
     if "" in place:
         _refuse_missing(rows, name, codes == place[""])
     return codes, names

@@ -21,6 +21,7 @@ from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.repeated import is_repeated, repeat
 from pyromoe.inference.store import load_fit, save_fit
 from pyromoe.inference.treatments import TREATMENTS
+from pyromoe.inference.verified import seal
 from pyromoe.models import parse_spec
 from pyromoe.models.likelihoods import FAMILIES
 
@@ -208,6 +209,7 @@ def test_divergences_are_those_of_the_metrics_and_are_kept(tmp_path: Any) -> Non
     found.guide.weights.diverging[2, 3] ^= True
     (tmp_path / "run").mkdir()
     save_fit(found, tmp_path / "run", tmp_path / "run")
+    seal(tmp_path / "run")
     again = dataclasses.replace(load_fit(tmp_path / "run"), data=found.data)
     changed = to_datatree(again)["sample_stats"]["diverging"] != diverging
     assert np.argwhere(changed.to_numpy()).tolist() == [[2, 3]]

@@ -240,7 +240,8 @@ def test_gradients_measures_a_spec_and_a_run(run: Callable[..., Result]) -> None
     one, two = ([{n: r[n] for n in r if n not in timed} for r in f["rows"]] for f in found)
     assert one == two  # a run holds the parameters that fitting its spec gives
     assert {p.name for p in Path("one").iterdir()} == {
-        "gradients.json", "gradients.csv", "gradients.svg", "spec.yaml", "report.html",
+        "gradients.json", "gradients.csv", "gradients.svg", "spec.yaml", "manifest.json",
+        "report.html",
     }  # fmt: skip
     assert run("gradients", "spec.yaml", *args, "--out", "one").code == 2
     assert run("gradients", "spec.yaml", *args, "--out", "one", "--overwrite").code == 0

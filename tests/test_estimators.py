@@ -24,6 +24,7 @@ from pyromoe.inference.estimator_state import FILE
 from pyromoe.inference.prediction import predict
 from pyromoe.inference.reading import read_json
 from pyromoe.inference.store import load_fit, write_json
+from pyromoe.inference.verified import seal
 from pyromoe.models.data import as_rows
 from pyromoe.models.encoding import Extra
 from pyromoe.models.errors import InputError
@@ -299,8 +300,9 @@ def test_a_folder_of_another_estimator_is_refused(regressor: MoERegressor, tmp_p
     regressor.save(tmp_path / "run")
     with pytest.raises(InputError, match="holds a MoERegressor, not a MoEClassifier"):
         MoEClassifier.load(tmp_path / "run")
-    stored = read_json(tmp_path / "run" / FILE)
+    stored = read_json(tmp_path / "run", FILE)
     write_json(tmp_path / "run" / FILE, stored | {"num_features": "one"})
+    seal(tmp_path / "run")
     with pytest.raises(InputError, match="num_features"):
         MoERegressor.load(tmp_path / "run")
 

@@ -29,6 +29,7 @@ from pyromoe.inference.probabilities import effective_experts, to_tensors
 from pyromoe.inference.store import save_fit
 from pyromoe.inference.summaries.experts import pruned_below
 from pyromoe.inference.treatments import TREATMENTS
+from pyromoe.inference.verified import seal
 from pyromoe.models import MixtureOfExperts, log_joint
 from pyromoe.models.gate_settings import Gate as GateSettings
 from pyromoe.models.gates import GATES, Gate
@@ -694,6 +695,7 @@ def test_inspection_says_which_experts_are_pruned(
         folder.mkdir()
         save_fit(found, folder, folder)
         (folder / "posterior.nc").write_bytes(to_netcdf(to_datatree(found)))
+        seal(folder)
         print_run(folder, 0)
         lines = capsys.readouterr().out.splitlines()
         assert sum(line.endswith("pruned") for line in lines) == 2 - remain

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 from command import called
-from report_pages import CLASSES, HOSTILE, Elements, as_yaml, spec, table, write_run
+from report_pages import CLASSES, HOSTILE, Elements, as_yaml, is_safe, spec, table, write_run
 
 from pyromoe.inference.inspection import summary_lines
 from pyromoe.inference.report.written import write_report
 from pyromoe.inference.summaries.assignments import read_assignments
 from pyromoe.inference.summaries.of_directory import summarise
+from pyromoe.inference.verified import seal
 from pyromoe.models import InputError
 from pyromoe.models.errors import one_line
 from pyromoe.models.spec_file import read_spec
@@ -58,27 +59,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             assert with_file is not None
             text = (folder / "spec.yaml").read_text()
             (folder / "spec.yaml").write_text(text.replace(with_file, "../train.csv", 1))
+            seal(folder)
         return folder
 
     return give
-
-
-def is_safe(page: str) -> Elements:
-    """Nothing in a page is executed, and nothing is loaded from elsewhere."""
-    found = Elements(page)
-    allowed = {
-        "html", "head", "meta", "title", "link", "style", "body", "header", "main", "nav",
-        "section", "div", "p", "h1", "h2", "h3", "ul", "li", "span", "strong", "a", "svg", "rect",
-        "table", "caption", "thead", "tbody", "tr", "th", "td", "figure", "figcaption", "img",
-        "pre",
-    }  # fmt: skip
-    assert {tag for tag, _ in found.found} <= allowed
-    for tag, attributes in found.found:
-        assert not [name for name in attributes if name.startswith("on") or name == "style"], tag
-        for name in ("src", "href"):
-            assert attributes.get(name, "#").startswith(("#", "data:")), attributes
-        assert not [v for v in attributes.values() if v.startswith("javascript:")]
-    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -175,6 +159,7 @@ def changed(text: str, name: str, value: object) -> str:
     return json.dumps(json.loads(text) | {name: value})
 
 
+@pytest.mark.parametrize("sealed", [False, True])
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
@@ -195,7 +180,9 @@ def test_a_broken_file_is_named(
     run: Callable[..., tuple[int, str, str]],
     name: str,
     damage: str | Callable[[str], str] | None,
+    sealed: bool,
 ) -> None:
+    """Also where the manifest says that the file is as it was written."""
     folder = Path("run")
     shutil.copytree(runs("normal"), folder)
     (folder / "report.html").unlink(missing_ok=True)
@@ -204,6 +191,8 @@ def test_a_broken_file_is_named(
         path.unlink()
     else:
         path.write_text(damage if isinstance(damage, str) else damage(path.read_text()))
+    if sealed:
+        seal(folder)
     code, _, err = run("report", folder)
     assert code == 2
     assert path.name in err
@@ -218,12 +207,13 @@ def test_a_broken_directory_of_another_kind_is_named(
 ) -> None:
     Path("made").mkdir()
     Path("made", name).write_text(text)
+    seal(Path("made"))
     for command in ("report", "inspect"):
         code, _, err = run(command, "made")
         assert code == 2
         assert name in err
         assert err.count("\n") == 1
-    assert [p.name for p in Path("made").iterdir()] == [name]
+    assert {p.name for p in Path("made").iterdir()} == {name, "manifest.json"}
 
 
 def test_a_folder_of_something_else_is_refused(run: Callable[..., tuple[int, str, str]]) -> None:
@@ -294,6 +284,12 @@ def test_a_comparison_is_reported_without_its_runs(
     for folder in Path("made").glob("enumerate-*"):
         shutil.rmtree(folder)
     Path("made/spec.yaml").unlink()
+    code, _, err = run("report", "made")
+    assert code == 2
+    assert "delete its line in manifest.json" in err
+    manifest = Path("made/manifest.json")
+    lines = manifest.read_text().splitlines()
+    manifest.write_text("\n".join(line for line in lines if '"spec.yaml"' not in line))
     assert run("report", "made")[0] == 0
     text = Elements(Path("made/report.html").read_text(encoding="utf-8")).text
     assert "The run directories of the fits are no longer there." in text
@@ -355,5 +351,6 @@ def test_a_file_that_lacks_something_names_it(runs: Callable[[str], Path], tmp_p
     metrics = json.loads((folder / "metrics.json").read_text())
     del metrics["parameters"]
     (folder / "metrics.json").write_text(json.dumps(metrics))
+    seal(folder)
     with pytest.raises(InputError, match=r"metrics\.json: parameters: "):
         write_report(folder)

@@ -320,7 +320,14 @@ def test_the_command_writes_what_it_says(call: Any, tmp_path: Path) -> None:
     assert "Recommended: 2 experts." in out
     assert "the smallest that 2 samples can show; take more" in out
     names = {p.name for p in (tmp_path / "found").iterdir()}
-    files = {"selection.json", "selection.csv", "selection.svg", "held_out.csv", "spec.yaml"}
+    files = {
+        "selection.json",
+        "selection.csv",
+        "selection.svg",
+        "held_out.csv",
+        "spec.yaml",
+        "manifest.json",
+    }
     assert names == files | {"report.html", "1", "2", "network"}
     written = json.loads((tmp_path / "found" / "selection.json").read_text())
     assert [row["candidate"] for row in written["rows"]] == ["1", "2", "network"]

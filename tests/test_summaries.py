@@ -20,6 +20,7 @@ from pyromoe.inference.summaries.selection import summarise_selection
 from pyromoe.inference.summaries.summary import Bar, Summary
 from pyromoe.inference.summaries.worries import worries_of
 from pyromoe.inference.treatments import TREATMENTS
+from pyromoe.inference.verified import seal
 from pyromoe.models import parse_spec
 from pyromoe.models.encoding import Encoding, Target
 from pyromoe.models.predictors import Levels, Numeric
@@ -225,6 +226,7 @@ def test_a_lab_warns_of_what_it_measured(
     write_json(tmp_path / "gradients.json", found)
     text = "data: {dataset: engel}\nlikelihood: {family: normal}\ntreatment: enumerate\n"
     (tmp_path / "spec.yaml").write_text(text)
+    seal(tmp_path)
     summary = summarise_lab(tmp_path)
     assert [worry.name for worry in summary.worries] == names
     assert summary.how_good == ("Take a.",)
@@ -257,6 +259,7 @@ def test_a_selection_warns_of_its_edges(
         rows[2] |= {"behind": 0.0, "recommended": True}
     found = {"recommendation": "Recommended: 2 experts. It is best.", "rows": rows}
     write_json(tmp_path / "selection.json", found)
+    seal(tmp_path)
     summary = summarise_selection(tmp_path)
     assert [worry.name for worry in summary.worries] == ([name] if name else [])
     assert summary.how_good == ("Recommended: 2 experts.", "It is best.")

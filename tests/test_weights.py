@@ -28,6 +28,7 @@ from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.posterior import to_datatree
 from pyromoe.inference.probabilities import log_probabilities, to_tensors
 from pyromoe.inference.store import load_fit, save_fit
+from pyromoe.inference.verified import seal
 from pyromoe.inference.weights import LogPosterior, curve, number_alike
 from pyromoe.models import InputError, MixtureOfExperts, Networks, log_joint, parse_spec
 from pyromoe.models.gates import Equal, Linear
@@ -214,6 +215,7 @@ def test_a_fit_has_draws_and_hands_them_on(weights: str, tmp_path: Any) -> None:
         np.testing.assert_allclose(at.to_numpy(), expected, rtol=1e-5, atol=1e-5)
     (tmp_path / "run").mkdir()
     save_fit(found, tmp_path / "run", tmp_path / "run")
+    seal(tmp_path / "run")
     again = load_fit(tmp_path / "run")
     for one, other in zip(draws, again.weight_draws(), strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)

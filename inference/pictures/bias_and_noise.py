@@ -61,7 +61,7 @@ def plot_gradients(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
     axes.set(xscale="log", yscale="log")
     axes.set(xlim=(SMALLEST / 1.6, LARGEST * 1.6), ylim=(SMALLEST / 1.6, LARGEST * 1.6))
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(list(TICKS), list(TICKS.values()))
+        axis.set_ticks(list(TICKS), list(TICKS.values()), parse_math=False)
     grid(axes)
     return write_numbers(axes, marks)
 

@@ -74,6 +74,7 @@ def plot_held_out(axes: Axes, rows: Sequence[dict[str, Any]]) -> Axes:
                 (place, low - 0.5 * room),
                 ha="center",
                 fontsize=SMALL,
+                parse_math=False,
                 bbox={"color": "white", "pad": 1},
             )
     return axes

@@ -15,6 +15,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from pyromoe.models.errors import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -114,7 +116,7 @@ def shortened(name: str, longest: int = LONGEST) -> str:
     >>> shortened("a_very_long_name_of_a_column", 16)
     'a_very_...column'
     """
-    line = " ".join(name.split())
+    line = one_line(" ".join(name.split()), len(name) * 10)
     if len(line) <= longest:
         return line
     end = (longest - 3) // 2

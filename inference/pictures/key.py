@@ -83,6 +83,7 @@ def write_numbers(axes: Axes, points: Sequence[tuple[float, float]]) -> Axes:
             tuple(AROUND[i]),
             textcoords="offset points",
             fontsize=SMALL,
+            parse_math=False,
             ha="center",
             va="center",
             arrowprops=LEADER if i >= TURNS else None,

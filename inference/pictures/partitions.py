@@ -144,12 +144,13 @@ def plot_agreement(axes: Axes, index: FloatArray, names: Sequence[str]) -> Axes:
         for i, j in np.ndindex(index.shape):
             colour = "black" if index[i, j] > 0.5 else "white"
             text = f"{index[i, j]:.2f}"
-            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=SMALL)
+            at = axes.text(j, i, text, ha="center", va="center", fontsize=SMALL, parse_math=False)
+            at.set_color(colour)
     _bar(axes, image, "adjusted Rand index")
     return axes
 
 
 def _bar(axes: Axes, image: object, name: str) -> None:
     bar = axes.figure.colorbar(image, ax=axes, shrink=0.7)  # type: ignore[arg-type]
-    bar.set_label(name, fontsize=SIZE)
+    bar.set_label(name, fontsize=SIZE, parse_math=False)
     bar.ax.tick_params(labelsize=SIZE)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyromoe.inference.forms import Comparison
 from pyromoe.inference.pictures import (
     agreement,
     coassignment,
@@ -15,7 +16,7 @@ from pyromoe.inference.pictures import (
     plot_coassignment,
     sampled,
 )
-from pyromoe.inference.reading import Comparison, read_checked
+from pyromoe.inference.reading import read_checked
 from pyromoe.inference.report.page import Page, Picture, Section, Table, colours_of
 from pyromoe.inference.report.reproduce import reproduce_section
 from pyromoe.inference.summaries.assignments import read_assignments
@@ -55,7 +56,7 @@ def comparison_page(folder: Path) -> Page:
         InputError: where a file of it is missing or broken.
     """
     summary = summarise_comparison(folder)
-    found = read_checked(folder / "comparison.json", Comparison)
+    found = read_checked(folder, "comparison.json", Comparison)
     rows, measured_on = found["rows"], found["measured_on"]
     order = ranked(rows, measured_on)
     table = Table.of("Fits, the best first", comparison_table(rows, measured_on))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pyromoe.inference.forms import Lab
 from pyromoe.inference.pictures import gradients_figure
-from pyromoe.inference.reading import Lab, read_checked
+from pyromoe.inference.reading import read_checked
 from pyromoe.inference.report.page import Page, Picture, Section, Table
 from pyromoe.inference.report.reproduce import reproduce_section
 from pyromoe.inference.summaries.lab import deciding, lab_table, part_of, summarise_lab
@@ -23,7 +24,7 @@ def lab_page(folder: Path) -> Page:
     Raises:
         InputError: where a file of it is missing or broken.
     """
-    found = read_checked(folder / "gradients.json", Lab)
+    found = read_checked(folder, "gradients.json", Lab)
     rows, skipped = found["rows"], found["skipped"]
     tables = [Table.of("Treatments, what is to be preferred first", lab_table(rows))]
     if skipped:

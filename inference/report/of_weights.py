@@ -25,7 +25,7 @@ def weights_section(run: RunFiles) -> Iterator[Section]:
     """Yield means and intervals of the coefficients, where weights have a posterior."""
     if not run.fit.guide.weights.spread:
         return
-    with open_posterior(run.folder / "posterior.nc") as tree:
+    with open_posterior(run.folder) as tree:
         posterior = tree["posterior"].to_dataset()
         rows = [row for name in posterior if name not in OF_Z for row in _rows(posterior[name])]
     guide, of = run.fit.spec.guide.weights, run.of

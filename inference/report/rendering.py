@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pyromoe.inference.report.page import BARS
-from pyromoe.inference.terminal import shown
+from pyromoe.inference.terminal import printable, shown
 from pyromoe.models.errors import one_line
 
 if TYPE_CHECKING:
@@ -30,10 +30,12 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters["cell"] = _cell
+    environment.filters["printable"] = printable
     style = files("pyromoe.inference.report").joinpath("style.css").read_text(encoding="utf-8")
     template = environment.get_template("report.html.j2")
     # Ours, so not to be escaped; a browser takes it by its hash, and no other.
-    return template.render(page=page, style=Markup(style), policy=_policy(style), bars=BARS)
+    own = Markup(style)  # noqa: S704
+    return template.render(page=page, style=own, policy=_policy(style), bars=BARS)
 
 
 def _cell(value: object) -> str:

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from pyromoe.inference.report.page import Listing, Section, Table
-from pyromoe.models.errors import unreadable
+from pyromoe.inference.verified import verified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,15 +29,8 @@ def reproduce_section(folder: Path, commands: Sequence[str], metrics: dict[str, 
     path = folder / "spec.yaml"
     listings = [Listing("Commands", "\n".join(each.format(name) for each in commands))]
     if path.is_file():
-        text = _read(path)
+        text = verified(folder, path.name)
         rows.append(("SHA-256 of spec.yaml", hashlib.sha256(text).hexdigest()))
         listings.append(Listing("spec.yaml", text.decode("utf-8", "replace")))
     tables = (Table("Versions and checksums", ("of", "is"), tuple(rows)),) if rows else ()
     return Section("Reproduce", tables=tables, listings=tuple(listings))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from None

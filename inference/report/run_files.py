@@ -61,7 +61,7 @@ def read_run(folder: Path) -> RunFiles:
     """
     fit, of = _with_fewer_draws(load_fit(folder)), read_assignments(folder)
     missing, held_out = "", None
-    with open_posterior(folder / "posterior.nc") as tree:
+    with open_posterior(folder) as tree:
         rows = rows_of(fit, tree)
     if fit.metrics["n"]["test"]:
         try:
@@ -69,9 +69,7 @@ def read_run(folder: Path) -> RunFiles:
         except InputError as error:
             missing = str(error)
     colours = tuple(palette(of.number, of.shares))
-    return RunFiles(
-        folder, fit, of, rows, held_out, missing, read_history(folder / "history.csv"), colours
-    )
+    return RunFiles(folder, fit, of, rows, held_out, missing, read_history(folder), colours)
 
 
 def _with_fewer_draws(fit: Fit) -> Fit:

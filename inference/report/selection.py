@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pyromoe.inference.forms import Selected
 from pyromoe.inference.pictures import selection_figure
-from pyromoe.inference.reading import Selected, read_checked
+from pyromoe.inference.reading import read_checked
 from pyromoe.inference.report.page import Page, Picture, Section, Table, colours_of
 from pyromoe.inference.report.reproduce import reproduce_section
 from pyromoe.inference.summaries.selection import selection_table, summarise_selection
@@ -25,7 +26,7 @@ def selection_page(folder: Path) -> Page:
         InputError: where a file of it is missing or broken.
     """
     summary = summarise_selection(folder)
-    rows = read_checked(folder / "selection.json", Selected)["rows"]
+    rows = read_checked(folder, "selection.json", Selected)["rows"]
     there = [row["candidate"] for row in rows if (folder / row["candidate"]).is_dir()]
     where = f"A run directory for each is beside this file: {listed(there, 50)}." if there else (
         "The run directories are no longer there."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import entr, logsumexp  # type: ignore[import-untyped]  # no stubs
 
-from pyromoe.inference.reading import open_posterior, read_json
+from pyromoe.inference.reading import open_posterior, read_json, spec_in
 from pyromoe.models.encoding import Encoding
 from pyromoe.models.errors import InputError
 from pyromoe.models.groups import NOTHING
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
+
+
+SUM = 1e-3
+"""How far responsibilities may be from the sum 1, in single precision."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,32 @@ def read_assignments(folder: Path) -> Assignments:
     Raises:
         InputError: where a file cannot be read, or lacks something.
     """
-    encoding = read_encoding(folder)
-    with open_posterior(folder / "posterior.nc") as tree:
-        return assignments_of(encoding, tree)
+    encoding, experts = read_encoding(folder), spec_in(folder).spec.experts.number
+    with open_posterior(folder) as tree:
+        found = assignments_of(encoding, tree)
+        _check(found, experts)
+        return found
+
+
+def _check(of: Assignments, experts: int) -> None:
+    """Refuse assignments that are not of this encoding and this many experts."""
+    r, data, labels = of.responsibilities, len(of.first), [t.labels for t in of.encoding.targets]
+    shapes = (
+        r.shape == (data, experts)
+        and of.log_likelihood.shape == (data,)
+        and of.x.shape == (len(of.row), len(of.encoding.columns))
+        and of.y.shape == (len(of.row), len(labels))
+    )
+    if not shapes or not data:
+        raise ValueError("its arrays are not of the sizes that the spec and the encoding say")
+    if not (np.isfinite(r).all() and np.isfinite(of.x).all() and (r >= 0).all()):
+        raise ValueError("a number in it is not finite, or a probability negative")
+    if np.abs(r.sum(1) - 1).max() > SUM or of.row.min() < 0 or of.row.dtype.kind != "i":
+        raise ValueError("responsibilities do not sum to 1, or rows are not of a table")
+    for y, known in zip(of.y.T, labels, strict=True):
+        codes = y[np.isfinite(y)]
+        if known and len(codes) and not (codes.min() >= 0 and codes.max() < len(known)):
+            raise ValueError("a class in it is not known")
 
 
 def read_encoding(folder: Path) -> Encoding:
@@ -102,11 +129,12 @@ def read_encoding(folder: Path) -> Encoding:
     Raises:
         InputError: where it cannot be read.
     """
-    path = folder / "checkpoints" / "encoding.json"
+    name = "checkpoints/encoding.json"
+    found = read_json(folder, name)
     try:
-        return Encoding.from_json(read_json(path))
+        return Encoding.from_json(found)
     except InputError as error:
-        raise InputError(error.what, file=str(path), field=error.field) from None
+        raise InputError(error.what, file=str(folder / name), field=error.field) from None
 
 
 def assignments_of(encoding: Encoding, tree: xr.DataTree) -> Assignments:

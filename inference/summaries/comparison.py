@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyromoe.inference.reading import Comparison, read_checked
+from pyromoe.inference.forms import Comparison
+from pyromoe.inference.reading import read_checked
 from pyromoe.inference.summaries.fits import common_spec, model_of, one_fit
 from pyromoe.inference.summaries.model import of_table
 from pyromoe.inference.summaries.summary import Summary, Tabular, Worry
@@ -28,7 +29,7 @@ def summarise_comparison(folder: Path) -> Summary:
     Raises:
         InputError: where a file is missing or broken.
     """
-    found = read_checked(folder / "comparison.json", Comparison)
+    found = read_checked(folder, "comparison.json", Comparison)
     rows, measured_on = found["rows"], found["measured_on"]
     order = ranked(rows, measured_on)
     names = [fit_name(row) for row in order]

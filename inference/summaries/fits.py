@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyromoe.inference.reading import spec_in
 from pyromoe.inference.summaries.model import model_sentences
 from pyromoe.inference.summaries.run import summarise_run
 from pyromoe.inference.summaries.summary import Worry
-from pyromoe.models.spec_file import read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +23,9 @@ def common_spec(folder: Path, names: Sequence[str] = ()) -> Spec | None:
     Raises:
         InputError: where it is broken.
     """
-    paths = [folder / "spec.yaml", *(folder / name / "spec.yaml" for name in names)]
-    path = next((path for path in paths if path.is_file()), None)
-    return None if path is None else read_spec(path).spec
+    folders = [folder, *(folder / name for name in names)]
+    first = next((each for each in folders if (each / "spec.yaml").is_file()), None)
+    return None if first is None else spec_in(first).spec
 
 
 def model_of(spec: Spec | None, *, counted: bool = True) -> str:

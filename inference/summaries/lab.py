@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyromoe.inference.advice import TOLERABLE
-from pyromoe.inference.reading import Lab, read_checked
+from pyromoe.inference.forms import Lab
+from pyromoe.inference.reading import read_checked
 from pyromoe.inference.summaries.fits import common_spec, model_of
 from pyromoe.inference.summaries.model import of_table
 from pyromoe.inference.summaries.summary import Bar, Summary, Tabular, Worry
@@ -38,7 +39,7 @@ def summarise_lab(folder: Path) -> Summary:
     Raises:
         InputError: where a file is missing or broken.
     """
-    found = read_checked(folder / "gradients.json", Lab)
+    found = read_checked(folder, "gradients.json", Lab)
     rows, spec = deciding(found["rows"]), common_spec(folder)
     own = "" if spec is None else spec.treatment.name
     draws = max((row["draws"] for row in rows), default=0)

@@ -8,6 +8,7 @@ from pyromoe.inference.summaries.comparison import summarise_comparison
 from pyromoe.inference.summaries.lab import summarise_lab
 from pyromoe.inference.summaries.run import summarise_run
 from pyromoe.inference.summaries.selection import summarise_selection
+from pyromoe.inference.verified import incomplete
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ def kind_of(folder: Path) -> Kind:
         if (folder / name).is_file():
             return kind
     remedy = "give one that pyromoe fit, compare, gradients or select has written"
-    raise InputError("is not a directory of results", file=str(folder), remedy=remedy)
+    raise incomplete(folder) or InputError(
+        "is not a directory of results", file=str(folder), remedy=remedy
+    )
 
 
 def summarise(folder: Path) -> Summary:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyromoe.inference.reading import Metrics, read_checked
+from pyromoe.inference.forms import Metrics
+from pyromoe.inference.reading import read_checked, spec_in
 from pyromoe.inference.summaries.assignments import read_assignments
 from pyromoe.inference.summaries.experts import expert_bars
 from pyromoe.inference.summaries.model import model_sentences, model_title
 from pyromoe.inference.summaries.summary import Summary
 from pyromoe.inference.summaries.worries import worries_of
 from pyromoe.models.errors import one_line
-from pyromoe.models.spec_file import read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +33,8 @@ def summarise_run(folder: Path) -> Summary:
     Raises:
         InputError: where a file is missing or broken.
     """
-    metrics = read_checked(folder / "metrics.json", Metrics)
-    spec = read_spec(folder / "spec.yaml").spec
+    metrics = read_checked(folder, "metrics.json", Metrics)
+    spec = spec_in(folder).spec
     return of_run(metrics, spec, read_assignments(folder))
 
 

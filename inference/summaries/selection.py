@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyromoe.inference.candidates import NETWORK
-from pyromoe.inference.reading import Selected, read_checked
+from pyromoe.inference.forms import Selected
+from pyromoe.inference.reading import read_checked
 from pyromoe.inference.summaries.fits import common_spec, model_of, one_fit
 from pyromoe.inference.summaries.model import of_table
 from pyromoe.inference.summaries.summary import Summary, Tabular, Worry
@@ -41,7 +42,7 @@ def summarise_selection(folder: Path) -> Summary:
     Raises:
         InputError: where a file is missing or broken.
     """
-    found = read_checked(folder / "selection.json", Selected)
+    found = read_checked(folder, "selection.json", Selected)
     rows = found["rows"]
     chosen = next((row["candidate"] for row in rows if row.get("recommended")), None)
     names = [row["candidate"] for row in rows]
