@@ -51,6 +51,8 @@ def read_table(path: Path) -> pa.Table:
         raise InputError(
             f"cannot tell its format; the name must end in {listed(ENDINGS)}", file=str(path)
         )
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError("is not an ordinary file", file=str(path))
     try:
         raw = path.read_bytes()
     except (OSError, ValueError) as error:
