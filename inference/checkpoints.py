@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import safetensors
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors.torch import load as load_tensors, save as save_tensors
 
+from pyromoe.inference.manifest import Entry, damage, entry_of
 from pyromoe.inference.signals import Signals
 from pyromoe.inference.writing import write_whole
 from pyromoe.models.errors import InputError, one_line
+from pyromoe.models.settings import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +39,7 @@ MANIFEST = re.compile(r"manifest-(\d{6,12})\.json")
 OURS = re.compile(r"\.?(part|manifest)-\d{6,12}\.(safetensors|json)(\.[0-9a-f]+\.partial)?")
 
 
+REMEDY = "start anew with --overwrite"
 BROKEN = (OSError, ValueError, LookupError, TypeError, RecursionError, safetensors.SafetensorError)
 """What reading a damaged file raises."""
 
@@ -49,15 +52,11 @@ class Saved:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+class _Part(Entry):
     file: str = Field(pattern=r"^part-\d{6,12}\.safetensors$")
-    size: int = Field(ge=8)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class _Manifest(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+class _Manifest(Section):
     format: Literal[1]
     parts: dict[str, _Part]
 
@@ -131,7 +130,7 @@ class Checkpoints:
         self.number += 1
         file = f"part-{self.number:06}.safetensors"
         write_whole(self.folder / file, content)
-        part = _Part(file=file, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+        part = _Part(file=file, **entry_of(content).model_dump())
         parts = self.parts | {name: part}
         if whole:
             write_whole(self.folder / f"manifest-{self.number:06}.json", _written(parts))
@@ -213,11 +212,11 @@ def _verified(path: Path, part: _Part) -> bytes:
         OSError: where it cannot be read.
         InputError: where it is not as it was written.
     """
-    if path.is_symlink() or path.stat().st_size != part.size:
+    if path.is_symlink() or path.stat().st_size != part.bytes:
         raise _damaged(path, ValueError("it has not the size that its manifest says"))
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != part.sha256:
-        raise _damaged(path, ValueError("its SHA-256 is another than its manifest says"))
+    if what := damage(content, part):
+        raise InputError(what, file=str(path), remedy=REMEDY)
     return content
 
 
@@ -232,5 +231,4 @@ def _damaged(path: Path, error: Exception) -> InputError:
         why = "is not a manifest of ours"
     else:
         why = f"is damaged ({one_line(str(error), 120)})"
-    remedy = "start anew with --overwrite"
-    return InputError(why, file=str(getattr(error, "filename", None) or path), remedy=remedy)
+    return InputError(why, file=str(getattr(error, "filename", None) or path), remedy=REMEDY)
