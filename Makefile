@@ -57,6 +57,7 @@ bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; an 
 	-$(BIN)/python benchmarks/coverage.py
 	-$(BIN)/python benchmarks/posterior_memory.py
 	-$(BIN)/python benchmarks/kills.py
+	-$(BIN)/python benchmarks/long_run_memory.py
 
 clean:
 	rm -rf .venv build dist runs .mypy_cache .pytest_cache .ruff_cache

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -19,6 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import pyromoe
 from pyromoe.inference import Checkpoints, LogFiles, compare, fit
+from pyromoe.inference.events import Log
+from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.plain_progress import PlainProgress
 from pyromoe.inference.pulse import Pulse
 from pyromoe.inference.reading import read_history
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from pyromoe.models.spec_file import SpecFile
 
+ROOT = Path(__file__).parent.parent
 TEXT = """
 data: {dataset: engel}
 likelihood: {family: normal}
@@ -99,7 +102,7 @@ def test_the_events_of_a_fit(tmp_path: Path) -> None:
     assert (first["version"], first["seed"]) == (pyromoe.__version__, 0)
     assert first["treatment"] == "gumbel_softmax"
     assert first["rows"] == {"train": 188, "test": 47}
-    assert {e["event"] for e in others} == {"progress", "checkpoint"}
+    assert {e["event"] for e in others} - {"alarm"} == {"progress", "checkpoint"}
     exact = [row for row in found.history if row["log_likelihood"] is not None]
     told = [e for e in others if e["event"] == "progress"]
     assert [{n: v for n, v in e.items() if n not in ("time", "event")} for e in told] == exact
@@ -122,12 +125,14 @@ def test_a_search_for_a_maximum_tells_its_rows_too(name: str, tmp_path: Path) ->
 
 def interrupted(folder: Path, *, tensorboard: bool = False) -> tuple[Any, int]:
     """Fit, and crash after every 25 rows; leave a torn line each time. Return the fit."""
-    for crashes in itertools.count():
+    crashes = 0
+    while True:
         log = Crashing(folder, tensorboard=tensorboard)
         log.left = 25 if crashes < 4 else 10**9
         try:
             return fit(spec(), checkpoints=Checkpoints(folder / "r"), log=log), crashes
         except Crash:
+            crashes += 1
             for name in ("log.jsonl", "history.csv"):
                 with (folder / name).open("ab") as file:
                     file.write(b'{"time": "2026-')
@@ -233,6 +238,19 @@ def test_a_log_warns_in_python(tmp_path: Path) -> None:
         fit(spec("fit.epochs=1"), log=LogFiles(tmp_path / "file"))
 
 
+def test_what_goes_wrong_in_a_fit_is_told(tmp_path: Path) -> None:
+    breaks = spec("fit.learning_rate=10", "fit.optimiser=sgd", "fit.restarts=1")
+    with pytest.raises(NumericalError) as error:
+        fit(breaks, log=LogFiles(tmp_path))
+    told = [e for e in events(tmp_path) if e["event"] != "progress"]
+    assert [e["event"] for e in told if "dead" not in e.get("what", "")] == [
+        "started", "retry", "retry", "retry", "alarm", "stopped"
+    ]  # fmt: skip
+    steps = [e["step"] for e in told if e["event"] == "retry"]
+    assert steps == sorted(set(steps))
+    assert told[-2]["what"] == told[-1]["why"] == str(error.value)
+
+
 def test_each_fit_of_a_comparison_has_its_own_files(tmp_path: Path) -> None:
     short = spec("fit.epochs=3", "fit.restarts=1")
     names = ["enumerate", "reinforce"]
@@ -302,6 +320,15 @@ def test_tensorboard_is_named_where_it_is_missing(
     assert not Path("run.unfinished").exists()
     with pytest.raises(InputError, match="needs tensorboard"):
         LogFiles(tmp_path, tensorboard=True)
+
+
+def test_the_page_has_every_event_and_only_these() -> None:
+    page = (ROOT / "docs" / "long_runs.md").read_text()
+    names = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    code = "".join(path.read_text() for path in (ROOT / "inference").glob("*.py"))
+    told = set(re.findall(r"\blog\(\s*\"(\w+)\"", code))
+    assert told - {"row"} | {"progress"} == set(names)
+    assert set(re.findall(r"`(\w+)`:", Log.__doc__ or "")) == told
 
 
 class Clock:
@@ -381,8 +408,8 @@ def test_the_loop_has_a_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_memory_does_not_grow_but_in_the_control(name: str) -> None:
     """A short version of benchmarks/long_run_memory.py, whose exit code says whether it is so."""
-    path = Path(__file__).parent.parent / "benchmarks" / "long_run_memory.py"
-    command = [sys.executable, path, "--here", name, "--steps", "3000"]
-    environment = os.environ | {"PYTHONPATH": str(path.parent.parent / "src")}
+    path = ROOT / "benchmarks" / "long_run_memory.py"
+    command = [sys.executable, str(path), "--here", name, "--steps", "3000"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert said.stdout.startswith(name)
