@@ -68,6 +68,7 @@ bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; an 
 	-$(BIN)/python benchmarks/fuzz_specs.py
 	-$(BIN)/python benchmarks/fuzz_tables.py
 	-$(BIN)/python benchmarks/fuzz_commands.py
+	-$(BIN)/python benchmarks/long_run_memory.py
 
 clean:
 	rm -rf .venv build dist runs .mypy_cache .pytest_cache .ruff_cache

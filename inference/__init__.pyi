@@ -4,6 +4,7 @@ from .comparison import Comparison as Comparison, compare as compare
 from .elbo import Treatment_ELBO as Treatment_ELBO
 from .estimators import MoEClassifier as MoEClassifier, MoERegressor as MoERegressor
 from .lab import Gradients as Gradients, gradients as gradients
+from .log_files import LogFiles as LogFiles
 from .netcdf import to_netcdf as to_netcdf
 from .parameter_table import coefficients as coefficients
 from .posterior import to_arviz as to_arviz, to_datatree as to_datatree

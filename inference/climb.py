@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pyromoe.inference.events import silent
 from pyromoe.inference.maximise import maximise
 from pyromoe.inference.meter import MOST, TOLERANCE, Meter
 from pyromoe.inference.nested import ONE, nested_in, places_of
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.bfgs import Function
     from pyromoe.inference.budget import Budget
+    from pyromoe.inference.events import Log
     from pyromoe.inference.nested import Nested
     from pyromoe.inference.plan import Plan
     from pyromoe.inference.restart import Restart
@@ -89,6 +91,7 @@ class Climb:
         together: how many restarts are evaluated at a time.
         budget: for each restart; None to go on until the gradient vanishes.
         report: called with the share that is done and what is being done.
+        log: told of every row of the history.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class Climb:
         together: int,
         budget: Budget | None,
         report: Callable[[float, str], None],
+        log: Log = silent,
     ) -> None:
         self.plan, self.restarts = plan, restarts
         x, y = to_tensors(data.train, plan.spec)
@@ -108,7 +112,7 @@ class Climb:
             restarts[0].model, places_of(restarts[0].guide, self.score), x.flatten(0, -2)
         )
         weight = restarts[0].model.weight(x)
-        self.n = len(x)
+        self.n, self.log = len(x), log
         self.constant = float((log_jacobian(data.encoding, y) * weight).sum())
         evaluations = plan.spec.experts.number * len(x)
         self.meter = Meter(budget, evaluations, len(restarts), report)
@@ -188,7 +192,9 @@ class Climb:
         for restart, s, total in zip(self.restarts, score, likelihood, strict=True):
             row = {"restart": restart.seed, "epoch": number, "step": self.meter.taken, "loss": -s}
             row["log_likelihood"] = (total + self.constant) / self.n
-            restart.history.append(row | {"seconds": self.meter.elapsed})
+            row["seconds"] = self.meter.elapsed
+            restart.history.append(row)
+            self.log("row", **row)
 
     def end(self, begun: Sequence[str], values: Tensor) -> End:
         """Return what is known where a search has ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyromoe.inference.events import silent
 from pyromoe.inference.probabilities import effective_experts
 from pyromoe.models.errors import listed
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from pyromoe.inference.events import Log
     from pyromoe.inference.restart import Restart
     from pyromoe.models import Spec
 
@@ -29,13 +31,14 @@ class Collapse:
     Args:
         spec: what is fitted. A gate by stick breaking is there to empty experts: none is told of.
         restarts: of a fit.
+        log: told of it.
 
     Attributes:
         times: how often in a row each restart was found so.
     """
 
-    def __init__(self, spec: Spec, restarts: Sequence[Restart]) -> None:
-        self.restarts, self.times = restarts, [0] * len(restarts)
+    def __init__(self, spec: Spec, restarts: Sequence[Restart], log: Log = silent) -> None:
+        self.restarts, self.times, self.log = restarts, [0] * len(restarts), log
         self.asked = spec.gate.kind != "stick_breaking"
 
     def check(self, done: float, shares: Tensor) -> str:
@@ -52,6 +55,7 @@ class Collapse:
                 self.times[r] = self.times[r] + 1 if text else 0
                 if self.times[r] == TIMES:
                     found.append(f"; start {restart.seed + 1}: {text}")
+                    self.log("alarm", restart=restart.seed, step=restart.steps, what=text)
         return "".join(found)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyromoe.inference.checkpoints import Saved
+from pyromoe.inference.events import silent
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
 from pyromoe.inference.probabilities import to_tensors
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.budget import Budget
     from pyromoe.inference.checkpoints import Checkpoints
+    from pyromoe.inference.events import Log
     from pyromoe.inference.result import Fit
     from pyromoe.models.divide import Data
     from pyromoe.models.spec import Spec
@@ -108,6 +110,7 @@ def compare(
     progress: Callable[[float, str], None] | None = None,
     keep: Callable[[str, Fit], None] | None = None,
     checkpoints: Checkpoints | None = None,
+    logs: Callable[[str], Log] | None = None,
 ) -> Comparison:
     """Fit a spec once for each treatment and seed, on the same rows.
 
@@ -125,6 +128,7 @@ def compare(
         keep: called with the name and the fit, as each ends.
         checkpoints: where to save what is needed to go on after an interruption, and to go on
             from; a fit that has ended is not repeated.
+        logs: returns, by the name of a fit, what is told of it; `LogFiles.inner` for instance.
 
     Raises:
         InputError: for a mistake in the spec or the data, before the first fit begins.
@@ -163,7 +167,7 @@ def compare(
         label = f"{name}-{seed}"
         ended = None if checkpoints is None else checkpoints.take(label)
         if ended is None:
-            ended = _fitted(each, seed, data, budget, report, keep, checkpoints)
+            ended = _fitted(each, seed, data, budget, report, keep, checkpoints, logs)
             if checkpoints is not None:
                 checkpoints.keep(label, ended)
                 checkpoints.inner(label).clear()
@@ -181,13 +185,15 @@ def _fitted(
     report: Callable[[float, str], None],
     keep: Callable[[str, Fit], None] | None,
     checkpoints: Checkpoints | None,
+    logs: Callable[[str], Log] | None,
 ) -> Saved:
     """Fit once; return its row, and log p(y | x) of the rows held out."""
     name = file.spec.treatment.name
     label = f"{name}-{seed}"
     inner = None if checkpoints is None else checkpoints.inner(label)
+    log = silent if logs is None else logs(label)
     try:
-        result = fit(file, budget=budget, progress=report, data=data, checkpoints=inner)
+        result = fit(file, budget=budget, progress=report, data=data, checkpoints=inner, log=log)
     except NumericalError as error:
         return Saved(values={"treatment": name, "seed": seed, "failure": str(error)})
     if keep is not None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pyromoe.inference.checkpoints import Checkpoints
+    from pyromoe.inference.log_files import LogFiles
     from pyromoe.models.spec_file import SpecFile
 
 
@@ -53,7 +54,13 @@ def fit(
         return
     with _resumable(target, resume=resume, overwrite=overwrite) as (folder, checkpoints):
         with terminal.progress() as report:
-            result = run(file, budget=_budget(budget), progress=report, checkpoints=checkpoints)
+            result = run(
+                file,
+                budget=_budget(budget),
+                progress=report,
+                checkpoints=checkpoints,
+                log=_logs(file, folder),
+            )
         save_run(result, folder, target)
     show(summarise(target))
     terminal.out.print(f"\nwritten to {target}; next: pyromoe inspect {target}", markup=False)
@@ -102,6 +109,7 @@ def compare(
                 progress=report,
                 keep=keep,
                 checkpoints=checkpoints,
+                logs=_logs(file, folder).inner,
             )
         summary = {"summary": result.summary, "measured_on": result.measured_on}
         write_json(folder / "comparison.json", summary | {"rows": result.rows})
@@ -119,12 +127,16 @@ def compare(
 
 
 def _read(spec: Path, settings: list[str] | None, treatment: str | None) -> SpecFile:
+    from pyromoe.inference.log_files import MISSING, has_tensorboard
     from pyromoe.models.spec_file import read_spec
 
     overrides = list(settings or ())
     if treatment is not None:
         overrides.insert(0, f"treatment={treatment}")
-    return read_spec(spec, overrides)
+    file = read_spec(spec, overrides)
+    if file.spec.output.tensorboard and not has_tensorboard():
+        raise file.error("output.tensorboard", *MISSING)
+    return file
 
 
 def _target(out: Path | None, file: SpecFile, spec: Path, *, resume: bool) -> Path:
@@ -163,6 +175,16 @@ def _resumable(
         if checkpoints.parts:
             terminal.err.print(f"going on with {place.folder}", markup=False)
         yield place.folder, checkpoints
+
+
+def _logs(file: SpecFile, folder: Path) -> LogFiles:
+    """Return the files that grow while a fit runs."""
+    from pyromoe.inference.log_files import LogFiles
+
+    def say(what: str) -> None:
+        terminal.err.print(what, markup=False)
+
+    return LogFiles(folder, tensorboard=file.spec.output.tensorboard, say=say)
 
 
 def _budget(text: str | None) -> Any:

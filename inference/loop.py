@@ -15,8 +15,10 @@ from pyromoe.inference.collapse import Collapse
 from pyromoe.inference.diagnosis import diagnose
 from pyromoe.inference.early_stopping import EarlyStopping
 from pyromoe.inference.evaluation import Evaluation
+from pyromoe.inference.events import silent
 from pyromoe.inference.optimisers import OPTIMISERS
 from pyromoe.inference.probabilities import CHUNK, effective_experts, log_jacobian, to_tensors
+from pyromoe.inference.pulse import Pulse
 from pyromoe.inference.rollback import Rollback
 from pyromoe.inference.step import Step
 from pyromoe.models import log_joint
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.budget import Budget
     from pyromoe.inference.elbo import Treatment_ELBO
+    from pyromoe.inference.events import Log
     from pyromoe.inference.plan import Plan
     from pyromoe.inference.restart import Restart
     from pyromoe.models.divide import Data
@@ -51,6 +54,7 @@ class Loop:
         starts: the restarts, each with its ELBO and the source of the order of its rows.
         budget: for each restart.
         report: called with the share that is done and what is being done.
+        log: told of every row of the history, and of what else happens.
         save: called after every step, and after the last with True; None to save nothing.
     """
 
@@ -61,9 +65,11 @@ class Loop:
         starts: Sequence[tuple[Restart, Treatment_ELBO, torch.Generator]],
         budget: Budget,
         report: Callable[[float, str], None],
+        log: Log = silent,
         save: Callable[[Loop, bool], None] | None = None,
     ) -> None:
-        self.plan, self.budget, self.report, self.save = plan, budget, report, save
+        self.plan, self.budget, self.log, self.save = plan, budget, log, save
+        self.report = Pulse(report)
         self.restarts = [restart for restart, _, _ in starts]
         self.x, self.y = to_tensors(data.train, plan.spec)
         weight = self.restarts[0].model.weight(self.x)
@@ -83,8 +89,8 @@ class Loop:
             beside=members[1:],
         )
         self.evaluation = Evaluation(self.take.members)
-        self.collapse = Collapse(plan.spec, self.restarts)
-        self.rollback = Rollback(self.take, self.restarts, partial(diagnose, data, plan.spec))
+        self.collapse = Collapse(plan.spec, self.restarts, log)
+        self.rollback = Rollback(self.take, self.restarts, partial(diagnose, data, plan.spec), log)
         watches = data.kept is not None and settings.early_stopping is not None
         self.watch = EarlyStopping(plan, data, self.restarts, self.take) if watches else None
         self.rate, self.options = settings.learning_rate, dict[str, float]()
@@ -106,6 +112,7 @@ class Loop:
         while not ended:
             for x, y in self.batches.left(len(self.losses)):
                 self.losses.append(self.step(x, y))
+                self.report.beat(self.done, self.epoch + 1)
                 if self.done() >= 1 or not self._going():
                     break
                 if self.save is not None:
@@ -174,10 +181,11 @@ class Loop:
             row |= {"effective_experts": effective_experts(shares[r : r + 1]) if exact else None}
             row |= {} if self.watch is None else self.watch.row(r)
             restart.history.append(row | common)
+            self.log("row", **row, **common)
         if exact and self._left():
             what = "best log p(y | x)" if len(self.restarts) > 1 else "log p(y | x)"
             told = self.collapse.check(self.done(), shares)
-            self.report(self.done(), f"epoch {epoch}, {what} {best:.4f} nats a datum{told}")
+            self.report(self.done(), epoch, f"{what} {best:.4f} nats a datum{told}")
 
     def log_prior(self, restart: Restart) -> float:
         """Return the log prior of a restart's weights and what its gate adds to it, nats."""

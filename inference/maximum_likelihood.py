@@ -10,6 +10,7 @@ import torch
 
 from pyromoe.inference.climb import Climb
 from pyromoe.inference.diagnosis import diagnose
+from pyromoe.inference.events import silent
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.modes import distinct, faults
 from pyromoe.inference.nested import ONE
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.budget import Budget
     from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.climb import End
+    from pyromoe.inference.events import Log
     from pyromoe.inference.modes import Faults
     from pyromoe.inference.plan import Plan
     from pyromoe.models.divide import Data
@@ -42,6 +44,7 @@ def maximum_likelihood(
     budget: Budget | None,
     report: Callable[[float, str], None],
     checkpoints: Checkpoints | None = None,
+    log: Log = silent,
 ) -> Fit:
     """Fit all restarts until the gradient vanishes; return the best regular mode.
 
@@ -57,8 +60,9 @@ def maximum_likelihood(
         budget: for each restart; None to go on until the gradient vanishes.
         report: called with the share that is done and what is being done.
         checkpoints: for what follows the search.
+        log: told of every row of the history.
     """
-    climb = Climb(plan, data, restarts, seeds, together, budget, report)
+    climb = Climb(plan, data, restarts, seeds, together, budget, report, log)
     free = climb.free()
     simple, whole = climb.nested() or (free.none(), free.none())
     ends = free.and_then(whole).and_then(simple)

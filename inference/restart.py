@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pyromoe.inference.history import History
+
 if TYPE_CHECKING:
     from pyromoe.guides import WeightedGuide
     from pyromoe.models import MixtureOfExperts
@@ -44,7 +46,7 @@ class Restart:
     seed: int
     model: MixtureOfExperts
     guide: WeightedGuide
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: History = field(default_factory=History)
     log_likelihood: float | None = None
     score: float = -float("inf")
     steps: int = 0

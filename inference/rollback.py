@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pyromoe.inference.events import silent
 from pyromoe.inference.optimisers import LARGEST, is_fine
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from pyromoe.inference.events import Log
     from pyromoe.inference.restart import Restart
     from pyromoe.inference.step import Step
 
@@ -32,6 +34,7 @@ class Rollback:
         take: their step.
         restarts: how often each went back, and what is wrong with it, is noted in them.
         diagnose: returns what is wrong with a restart, from what was seen of it.
+        log: told when one goes back, and when one is left behind.
 
     Attributes:
         kept: values, moments and leaves of the state where each restart was fine, (R, ...); the
@@ -39,9 +42,13 @@ class Rollback:
     """
 
     def __init__(
-        self, take: Step, restarts: Sequence[Restart], diagnose: Callable[[Restart, str], str]
+        self,
+        take: Step,
+        restarts: Sequence[Restart],
+        diagnose: Callable[[Restart, str], str],
+        log: Log = silent,
     ) -> None:
-        self.take, self.restarts, self.diagnose = take, restarts, diagnose
+        self.take, self.restarts, self.diagnose, self.log = take, restarts, diagnose, log
         self.kept = [tensor.clone() for tensor in self._now()]
 
     def check(self, losses: list[float]) -> list[float]:
@@ -92,8 +99,10 @@ class Rollback:
             return
         if restart.retries == TRIES:
             restart.failure = self.diagnose(restart, what)
+            self.log("alarm", restart=restart.seed, step=self.take.taken, what=restart.failure)
             return
         restart.retries += 1
+        self.log("retry", restart=restart.seed, step=self.take.taken, why=what)
         self.take.scale.reshape(-1)[r] /= 2
         with torch.no_grad():
             for row, kept in zip(self._of(self._now(), r), self._of(self.kept, r), strict=False):

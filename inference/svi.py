@@ -16,6 +16,7 @@ from pyromoe.inference.build import build
 from pyromoe.inference.choice import settle
 from pyromoe.inference.diagnosis import CORRECT, values_at_fault
 from pyromoe.inference.elbo import Treatment_ELBO
+from pyromoe.inference.events import silent, tell_end, told
 from pyromoe.inference.loop import Loop, NumericalError
 from pyromoe.inference.maximum_likelihood import maximum_likelihood
 from pyromoe.inference.plan import make_plan
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pyromoe.inference.checkpoints import Checkpoints
+    from pyromoe.inference.events import Log
     from pyromoe.inference.plan import Plan
     from pyromoe.models import Spec
     from pyromoe.models.divide import Data
+
+    Report = Callable[[float, str], None]
 
 SCORED = 50
 """Draws of the weights from which the ELBO of a restart is estimated."""
@@ -47,9 +51,10 @@ def fit(
     table: object = None,
     *,
     budget: Budget | None = None,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Report | None = None,
     data: Data | None = None,
     checkpoints: Checkpoints | None = None,
+    log: Log = silent,
 ) -> Fit:
     """Fit a mixture of experts.
 
@@ -64,6 +69,8 @@ def fit(
         data: already encoded data, in place of both.
         checkpoints: where to save what is needed to go on after an interruption, and to go on
             from. A fit by em or lbfgs, which is soon over, begins anew.
+        log: told of every row of the history as it is made, and of what else happens; `LogFiles`
+            writes it down.
 
     Returns:
         The restart with the highest log-likelihood plus log prior of the training rows; with early
@@ -93,29 +100,42 @@ def fit(
     plan = dataclasses.replace(plan, spec=settle(plan.spec, len(data.train.rows)))
     if checkpoints is not None:
         recognise(checkpoints, plan.spec, data, budget)
-    if plan.spec.fit.optimiser in CONVERGED:
-        with one_thread():
-            return _converged(plan, data, budget, progress, checkpoints)
-    budget = budget or Budget("epochs", plan.spec.fit.epochs)
+    report = progress or (lambda done, text: None)
+    with one_thread(), told(log, plan, data):
+        if plan.spec.fit.optimiser in CONVERGED:
+            found = _converged(plan, data, budget, report, checkpoints, log)
+        else:
+            budget = budget or Budget("epochs", plan.spec.fit.epochs)
+            found = _best(plan, data, budget, report, checkpoints, log)
+    tell_end(log, found)
+    return found
+
+
+def _best(
+    plan: Plan,
+    data: Data,
+    budget: Budget,
+    report: Report,
+    checkpoints: Checkpoints | None,
+    log: Log,
+) -> Fit:
+    """Return the best of some restarts, each of which takes the steps of a budget."""
     number = plan.spec.fit.restarts
     restarts: list[Restart] = []
-    with one_thread():
-        for group in _groups(plan, data):
+    for group in _groups(plan, data):
 
-            def report(done: float, text: str, group: range = group) -> None:
-                if progress is not None:
-                    share = (group.start + done * len(group)) / number
-                    progress(share, _label(group, number) + text)
+        def tell(done: float, text: str, group: range = group) -> None:
+            share = (group.start + done * len(group)) / number
+            report(share, _label(group, number) + text)
 
-            restarts += _restarts(plan, data, group, budget, report, checkpoints)
-        best = max(restarts, key=lambda r: r.score)
-        if best.log_likelihood is None:
-            raise NumericalError(best.failure)
-        told = progress or (lambda done, text: None)
-        of_weights = complete(plan.spec, data, best.model, best.guide, told, checkpoints)
-        found = Fit.of(plan, data, best, restarts)
-        found.metrics |= of_weights
-        return found
+        restarts += _restarts(plan, data, group, budget, tell, checkpoints, log)
+    best = max(restarts, key=lambda r: r.score)
+    if best.log_likelihood is None:
+        raise NumericalError(best.failure)
+    of_weights = complete(plan.spec, data, best.model, best.guide, report, checkpoints)
+    found = Fit.of(plan, data, best, restarts)
+    found.metrics |= of_weights
+    return found
 
 
 @contextmanager
@@ -156,15 +176,17 @@ def _converged(
     plan: Plan,
     data: Data,
     budget: Budget | None,
-    progress: Callable[[float, str], None] | None,
+    report: Report,
     checkpoints: Checkpoints | None,
+    log: Log,
 ) -> Fit:
     """Return the fit by an optimiser that ends where the gradient vanishes."""
     starts = [start(plan, data, number) for number in range(plan.spec.fit.restarts)]
     restarts, seeds = [s for s, _, _ in starts], [order.initial_seed() for _, _, order in starts]
-    report = progress or (lambda done, text: None)
     together = len(next(iter(_groups(plan, data))))
-    return maximum_likelihood(plan, data, restarts, seeds, together, budget, report, checkpoints)
+    return maximum_likelihood(
+        plan, data, restarts, seeds, together, budget, report, checkpoints, log
+    )
 
 
 def _groups(plan: Plan, data: Data) -> Iterator[range]:
@@ -191,11 +213,12 @@ def _restarts(
     data: Data,
     group: range,
     budget: Budget,
-    report: Callable[[float, str], None],
+    report: Report,
     checkpoints: Checkpoints | None,
+    log: Log,
 ) -> list[Restart]:
     """Return fits from several starts, made side by side."""
-    loop = Loop(plan, data, [start(plan, data, number) for number in group], budget, report)
+    loop = Loop(plan, data, [start(plan, data, number) for number in group], budget, report, log)
     if checkpoints is None:
         loop.run()
     else:

@@ -6,15 +6,16 @@ import os
 import signal
 import sys
 import tempfile
-import time
 import traceback
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pyromoe.inference.plain_progress import PlainProgress
 from pyromoe.inference.signals import Signals, Stopped
 from pyromoe.models.errors import InputError, one_line
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 OK, BUG, INPUT, ENVIRONMENT, NUMERICAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 OUT_OF_MEMORY = "out of memory; try a smaller fit.batch_size or fewer output.draws"
-PLAIN_EVERY = 15.0
-"""Seconds between two lines of progress where there is no terminal to draw a bar on."""
 
 
 class _Safe(Console):
@@ -105,7 +104,7 @@ def deferring() -> Iterator[Signals]:
 def progress() -> Iterator[Callable[[float, str], None]]:
     """Give a function to report with: a bar on a terminal, a plain line now and then elsewhere."""
     if not err.is_terminal:
-        yield _plain()
+        yield PlainProgress(partial(err.print, markup=False))
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bar:
@@ -115,18 +114,6 @@ def progress() -> Iterator[Callable[[float, str], None]]:
             bar.update(task, completed=done, description=one_line(text, 70))
 
         yield report
-
-
-def _plain() -> Callable[[float, str], None]:
-    last = time.monotonic()
-
-    def report(done: float, text: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= PLAIN_EVERY:
-            last = time.monotonic()
-            err.print(f"{done:4.0%}  {text}", markup=False)
-
-    return report
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pyromoe.inference.checkpoints import Saved
+from pyromoe.inference.history import History
 from pyromoe.inference.signals import Stopped
 from pyromoe.inference.step_state import restore_step, save_step
 from pyromoe.models.errors import InputError, quoted
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from pyromoe.models import Spec
     from pyromoe.models.divide import Data
 
-MODULES = ("model", "guide")
-"""What of a restart is not written as JSON: its numbers are in the step."""
+TENSORS = ("model", "guide", "history")
+"""What of a restart is not written as JSON; of the first two the numbers are in the step."""
 MAY_CHANGE = ("output", "fit.checkpoint_seconds", "compare", "select")
 """Settings that may differ from those of the fit that is gone on with."""
 NUMBERS = ("epoch", "written", "bucket", "rate", "options")
@@ -84,12 +85,15 @@ def run(loop: Loop, checkpoints: Checkpoints, name: str) -> None:
     def save(loop: Loop, ended: bool) -> None:
         if ended or checkpoints.due(every):
             checkpoints.keep(name, saved(loop, ended=ended))
+            loop.log("checkpoint", part=name, step=loop.take.taken)
         if signals.came is not None:
             raise Stopped(signals.came)
 
     before = checkpoints.take(name)
     if before is not None:
         go_on(loop, before)
+        history = [row for restart in loop.restarts for row in restart.history]
+        loop.log("resumed", part=name, step=loop.take.taken, history=history)
     if before is not None and before.values["ended"]:
         loop.take.hand_over()
         return
@@ -107,6 +111,9 @@ def saved(loop: Loop, *, ended: bool) -> Saved:
     tensors |= {f"kept_{i}": tensor for i, tensor in enumerate(loop.rollback.kept)}
     if loop.watch is not None:
         tensors["best"] = loop.watch.best
+    for r, restart in enumerate(loop.restarts):
+        columns = [list(column) for column in restart.history.columns.values()]
+        tensors[f"history_{r}"] = torch.tensor(columns, dtype=torch.float64)
     tensors["losses"] = torch.tensor(loop.losses, dtype=torch.float64)
     values = {
         **step.values,
@@ -117,6 +124,7 @@ def saved(loop: Loop, *, ended: bool) -> Saved:
         "times": loop.collapse.times,
         "elapsed": loop.elapsed,
         "restarts": [_record(restart) for restart in loop.restarts],
+        "columns": [list(restart.history.columns) for restart in loop.restarts],
     }
     return Saved({**step.tensors, **tensors}, values)
 
@@ -138,13 +146,15 @@ def go_on(loop: Loop, before: Saved) -> None:
     loop.rollback.kept = [tensors[f"kept_{i}"] for i in range(values["kept"])]
     if loop.watch is not None:
         loop.watch.best.copy_(tensors["best"])
-    for restart, record in zip(loop.restarts, values["restarts"], strict=True):
-        for name, value in record.items():
+    for r, restart in enumerate(loop.restarts):
+        columns = tensors[f"history_{r}"].tolist()
+        restart.history = History(dict(zip(values["columns"][r], columns, strict=True)))
+        for name, value in values["restarts"][r].items():
             setattr(restart, name, value)
 
 
 def _record(restart: Restart) -> dict[str, Any]:
-    names = [field.name for field in dataclasses.fields(restart) if field.name not in MODULES]
+    names = [field.name for field in dataclasses.fields(restart) if field.name not in TENSORS]
     return {name: getattr(restart, name) for name in names}
 
 

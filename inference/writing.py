@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and files that grow by whole records."""
 
 from __future__ import annotations
 
@@ -54,6 +54,34 @@ def write_whole(path: Path, content: bytes) -> None:
             error.add_note(f"{len(content):,} bytes are needed and {free:,} are free")
         raise
     to_disk(path.parent)
+
+
+def append(path: Path, record: bytes) -> None:
+    """Append a record to a file, whole or not at all; a file and its folder are made for the first.
+
+    Raises:
+        OSError: where it cannot be written; the file then ends as it did before.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab", buffering=0) as file:
+        end = file.tell()
+        try:
+            if file.write(record) < len(record):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            file.truncate(end)
+            error.filename = str(path)
+            raise
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut off what stands after the last line of a file, of which a crash has left a part.
+
+    Raises:
+        OSError: where it cannot be read or written.
+    """
+    with path.open("r+b") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def to_disk(path: Path) -> None:
