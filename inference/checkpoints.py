@@ -46,10 +46,23 @@ BROKEN = (OSError, ValueError, LookupError, TypeError, RecursionError, safetenso
 
 @dataclass(frozen=True)
 class Saved:
-    """A part of what is needed: tensors by name, and values that JSON holds exactly."""
+    """A part of what is needed: tensors by name, values that JSON holds exactly, and its file."""
 
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+    def like(self, name: str, other: Tensor) -> Tensor:
+        """Return a tensor that has shape and type of another.
+
+        Raises:
+            InputError: where it is missing, or of another form.
+        """
+        found = self.tensors.get(name)
+        if found is None or found.shape != other.shape or found.dtype != other.dtype:
+            what = "is missing" if found is None else "has another shape or type than in this fit"
+            raise InputError(what, file=self.source, field=name, remedy=REMEDY)
+        return found
 
 
 class _Part(Entry):
@@ -109,7 +122,8 @@ class Checkpoints:
         try:
             content = _verified(path, self.parts[name])
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-            return Saved(load_tensors(content), json.loads(header["__metadata__"]["values"]))
+            values = json.loads(header["__metadata__"]["values"])
+            return Saved(load_tensors(content), dict(values), str(path))
         except BROKEN as error:
             raise _damaged(path, error) from None
 

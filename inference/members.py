@@ -182,8 +182,8 @@ def take_up(members: Sequence[Member], saved: Saved | None, state: list[Tensor])
     if saved is None:
         return state
     for r, member in enumerate(members):
-        member.source.set_state(saved.tensors[f"noise_{r}"])
-    return [saved.tensors[f"state_{i}"] for i in range(len(state))]
+        member.source.set_state(saved.like(f"noise_{r}", member.source.get_state()))
+    return [saved.like(f"state_{i}", leaf) for i, leaf in enumerate(state)]
 
 
 def shaped(values: Tensor, parameters: Sequence[nn.Parameter]) -> Iterator[Tensor]:

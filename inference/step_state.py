@@ -20,9 +20,12 @@ def save_step(step: Step) -> Saved:
 
 
 def restore_step(step: Step, saved: Saved) -> None:
-    """Go back to what was saved; treatments and noise follow when a step is taken."""
-    step.values.copy_(saved.tensors["values"])
-    step.scale.copy_(saved.tensors["scale"])
-    for i, moment in enumerate(step.moments):
-        moment.copy_(saved.tensors[f"moment_{i}"])
+    """Go back to what was saved; treatments and noise follow when a step is taken.
+
+    Raises:
+        InputError: where it was saved by a step of another form.
+    """
+    moments = {f"moment_{i}": moment for i, moment in enumerate(step.moments)}
+    for name, tensor in {"values": step.values, "scale": step.scale, **moments}.items():
+        tensor.copy_(saved.like(name, tensor))
     step.taken, step.before = saved.values["taken"], saved

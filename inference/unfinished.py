@@ -8,8 +8,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict
 
-from pyromoe.inference.checkpoints import Saved
+from pyromoe.inference.checkpoints import REMEDY, Saved
 from pyromoe.inference.history import History
 from pyromoe.inference.signals import Stopped
 from pyromoe.inference.step_state import restore_step, save_step
@@ -35,6 +36,46 @@ NUMBERS = ("epoch", "written", "bucket", "rate", "options")
 """Of a loop, what JSON holds exactly."""
 FIT = "fit"
 """The part that says of what fit the others are."""
+
+
+class _Plain(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _Restart(_Plain):
+    """What of a restart is not in tensors."""
+
+    seed: int
+    log_likelihood: float | None
+    score: float
+    steps: int
+    seconds: float
+    failure: str
+    mode: str
+    gradient: float | None
+    initialisation: str
+    validation: float | None
+    best_epoch: int | None
+    stopped_at: int | None
+    retries: int
+
+
+class _Values(_Plain):
+    """What of a loop is not in tensors."""
+
+    taken: int
+    ended: bool
+    epoch: int
+    written: float
+    bucket: int
+    rate: float
+    options: dict[str, float]
+    orders: int
+    kept: int
+    times: list[int]
+    elapsed: float
+    restarts: list[_Restart]
+    columns: list[list[str]]
 
 
 def recognise(checkpoints: Checkpoints, spec: Spec, data: Data, budget: Budget | None) -> None:
@@ -135,21 +176,34 @@ def go_on(loop: Loop, before: Saved) -> None:
     Raises:
         InputError: where it was saved by a loop of another form.
     """
-    tensors, values = before.tensors, before.values
+    try:
+        _go_on(loop, before, _Values.model_validate(before.values))
+    except (LookupError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        what = "is not what a fit of this version has written"
+        raise InputError(what, file=before.source, remedy=REMEDY) from None
+
+
+def _go_on(loop: Loop, before: Saved, values: _Values) -> None:
+    tensors = before.tensors
     restore_step(loop.take, before)
-    loop.losses = tensors["losses"].tolist()
+    loop.losses = tensors["losses"].reshape(-1, len(loop.restarts)).tolist()
     for name in NUMBERS:
-        setattr(loop, name, values[name])
-    loop.started -= values["elapsed"]
-    loop.batches.began = [tensors[f"order_{r}"] for r in range(values["orders"])]
-    loop.collapse.times = values["times"]
-    loop.rollback.kept = [tensors[f"kept_{i}"] for i in range(values["kept"])]
+        setattr(loop, name, getattr(values, name))
+    loop.started -= values.elapsed
+    orders = [generator.get_state() for generator in loop.batches.orders]
+    loop.batches.began = [before.like(f"order_{r}", orders[r]) for r in range(values.orders)]
+    loop.collapse.times = values.times
+    loop.rollback.kept = [
+        before.like(f"kept_{i}", tensor) for i, tensor in enumerate(loop.rollback.kept)
+    ] + [tensors[f"kept_{i}"] for i in range(len(loop.rollback.kept), values.kept)]
     if loop.watch is not None:
-        loop.watch.best.copy_(tensors["best"])
-    for r, restart in enumerate(loop.restarts):
+        loop.watch.best.copy_(before.like("best", loop.watch.best))
+    for r, (restart, plain) in enumerate(zip(loop.restarts, values.restarts, strict=True)):
         columns = tensors[f"history_{r}"].tolist()
-        restart.history = History(dict(zip(values["columns"][r], columns, strict=True)))
-        for name, value in values["restarts"][r].items():
+        restart.history = History(dict(zip(values.columns[r], columns, strict=True)))
+        for name, value in plain.model_dump().items():
             setattr(restart, name, value)
 
 

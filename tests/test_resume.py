@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from interruptions import (
 )
 
 from pyromoe.inference import Budget, Checkpoints, compare, fit, loop, nuts, unfinished
+from pyromoe.inference.checkpoints import Saved
 from pyromoe.inference.signals import Signals, Stopped
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError
@@ -34,8 +36,6 @@ from pyromoe.models.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from pyromoe.inference.checkpoints import Saved
 
 NOISY = "treatment={name: gumbel_softmax, temperature: {start: 1.0, end: 0.1}}"
 EAGER = "fit.mode=eager"
@@ -203,6 +203,34 @@ def test_a_checkpoint_is_not_believed_by_its_name(tmp_path: Path) -> None:
     part.symlink_to(outside)
     with pytest.raises(InputError, match=part.name):
         Checkpoints(folder)
+
+
+def test_a_checkpoint_that_says_something_else_is_refused(tmp_path: Path) -> None:
+    """Its digests agree, so that somebody has written it; each number and tensor in turn."""
+    folder = tmp_path / "resume"
+    problem = stopped_in(folder, ["fit.epochs=8", EAGER, "treatment=reinforce"])
+    name = "starts 1 to 1"
+    whole = Checkpoints(folder).take(name)
+    assert whole is not None
+    changed = list[Saved]()
+    for key in whole.values:
+        without = {n: v for n, v in whole.values.items() if n != key}
+        changed += [replace(whole, values=without | other) for other in ({}, {key: "text"})]
+    for key, tensor in whole.tensors.items():
+        rest = {n: t for n, t in whole.tensors.items() if n != key}
+        changed += [replace(whole, tensors=rest | o) for o in ({}, {key: tensor.new_ones(3, 7)})]
+    restart = dict(whole.values["restarts"][0], model="os.system")
+    changed.append(replace(whole, values={**whole.values, "restarts": [restart]}))
+    said, believed = list[str](), 0
+    for saved in changed:
+        Checkpoints(folder).keep(name, saved)
+        try:
+            believed += problem.outcome(folder) != problem.expected
+        except InputError as error:
+            said.append(str(error))
+    assert len(said) > 40
+    assert believed <= 1  # other losses of an epoch, of the form that they had
+    assert all(text.endswith("start anew with --overwrite") for text in said)
 
 
 @pytest.mark.parametrize(
