@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyromoe.inference.directories import CHECKPOINTS, LOCK
+from pyromoe.inference.directories import CHECKPOINTS, LOCK, UNFINISHED, unfinished
 from pyromoe.inference.manifest import NAME, Entry, damage, entry_of, parse, to_text
 from pyromoe.inference.strict_json import LARGEST
 from pyromoe.models.errors import InputError, unreadable
@@ -70,6 +70,8 @@ def manifest_of(folder: Path) -> dict[str, Entry]:
     """
     path = folder / NAME
     if not path.is_file():
+        if interrupted := _interrupted(folder):
+            raise interrupted
         what = "is missing, and without it nothing in the directory can be checked"
         raise InputError(what, file=str(path), remedy="copy the whole directory, or fit again")
     if path.stat().st_size > LARGEST:
@@ -87,13 +89,27 @@ def manifest_of(folder: Path) -> dict[str, Entry]:
 
 
 def incomplete(folder: Path) -> InputError | None:
-    """Return what is wrong with a directory by its manifest; None where it is whole or has none."""
+    """Return what is wrong with a directory by its manifest; None where it is whole or has none.
+
+    One whose fit was interrupted is said to be so, by the name that it has or will have.
+    """
+    if interrupted := _interrupted(folder):
+        return interrupted
     try:
         if (folder / NAME).is_file():
             manifest_of(folder)
     except InputError as error:
         return error
     return None
+
+
+def _interrupted(folder: Path) -> InputError | None:
+    known = (folder, unfinished(folder))
+    place = next((p for p in known if p.name.endswith(UNFINISHED) and p.is_dir()), None)
+    if place is None:
+        return None
+    remedy = "go on with it by the command that began it, and --resume"
+    return InputError("is unfinished", file=str(place), remedy=remedy)
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -392,6 +392,10 @@ def test_the_command_goes_on_with_what_is_unfinished(
         "pyromoe: error: posterior.nc: No space left on device; "
         "what was done is kept in run.unfinished; go on with --resume\n"
     )
+    for args in (["inspect", "run"], ["report", "run.unfinished"], ["coefficients", "run"]):
+        asked = run(*args)
+        assert asked.code == 2
+        assert "run.unfinished: is unfinished; go on with it by the command" in asked.err
     refused = run("fit", "spec.yaml", "--out", "run")
     assert refused.code == 2
     assert "run.unfinished: is there, from a fit that was interrupted; go on" in refused.err
