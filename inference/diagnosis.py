@@ -172,7 +172,8 @@ def _predictors(part: Part, encoding: Encoding) -> Iterator[Column]:
     """Yield predictors and extras in the units of the table: name, values, none missing."""
     names = [*encoding.columns, *(f"the {extra.role}" for extra in encoding.extras)]
     mean, sd = moments(encoding, list(range(len(encoding.columns))))
-    x = np.asarray(part.x, np.float64).reshape(-1, len(names))
+    # Without predictors there are no numbers, but still rows.
+    x = np.asarray(part.x, np.float64).reshape(part.rows.size, len(names))
     for d, name in enumerate(names):
         inside = d < len(mean)
         values = x[:, d] * sd[d] + mean[d] if inside else x[:, d]
