@@ -119,7 +119,7 @@ class Optimiser:
             loss, found, *state = gradient(*rest)
             with torch.no_grad():
                 move, *after = self.move(rest[0], found, moments, factors.unbind(), scale)
-                fine = is_fine(loss, [move, *state], after[1:])
+                fine = is_fine(loss, [rest[0], move, *state], after[1:])
             return [loss, fine, move, *after, *state]
 
         return step
@@ -156,7 +156,7 @@ def adam(gradient: Tensor, moments: Sequence[Tensor], factors: Sequence[Tensor])
     """Return a step of Adam (Kingma and Ba, 2015)."""
     size, root = factors
     mean = moments[0].lerp(gradient, 1 - FIRST)
-    square = (moments[1] * SECOND).addcmul(gradient, gradient, value=1 - SECOND)
+    square = (moments[1] * SECOND).addcmul_(gradient, gradient, value=1 - SECOND)
     return [size * (mean / (square.sqrt() / root + SMALLEST)), mean, square]
 
 
