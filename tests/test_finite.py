@@ -17,7 +17,7 @@ from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit, optimisers,
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.build import build
 from pyromoe.inference.collapse import Collapse, collapsed
-from pyromoe.inference.diagnosis import CORRECT, diagnose, values_at_fault
+from pyromoe.inference.diagnosis import CORRECT, values_at_fault
 from pyromoe.inference.loop import Loop, NumericalError
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.restart import Restart
@@ -370,3 +370,165 @@ def test_every_state_can_go_back(treatment: str) -> None:
     assert same_bits([t[1] for t in before], [t[1] for t in held(step)])
     assert not torch.equal(before[0][0], step.values[0])
     assert step.scale.flatten().tolist() == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_a_learning_rate_that_is_too_large_once_is_recovered_from(optimiser: str) -> None:
+    """One step goes far too far; the fit ends near where it ends without it."""
+
+    def too_far(loop: Loop) -> None:
+        step = loop.step
+
+        def planted(x: Tensor, y: Tensor) -> list[float]:
+            far = 1e12 if loop.take.taken == 8 else 1.0
+            loop.take.scale[1] *= far
+            found = step(x, y)
+            loop.take.scale[1] /= far
+            return found
+
+        loop.step = planted  # type: ignore[method-assign]
+
+    text = text_of().replace("0.05", f"0.05, optimiser: {optimiser}").replace("s: 8", "s: 40")
+    plain, found = looped(text, data_of(), lambda loop: None), looped(text, data_of(), too_far)
+    likelihood = [f.restarts[1].log_likelihood for f in (plain, found)]
+    assert None not in likelihood
+    assert 1 <= found.restarts[1].retries <= TRIES
+    assert found.restarts[1].failure == ""
+    np.testing.assert_allclose(likelihood[1], likelihood[0], atol=0.1 * 48)
+    assert torch.equal(plain.loop.take.values[0], found.loop.take.values[0])
+
+
+def broken(
+    value: float, which: Callable[[int], bool], monkeypatch: pytest.MonkeyPatch, name: str = ""
+) -> None:
+    """Let chosen restarts begin with a parameter of a value."""
+    calls: list[int] = []
+
+    def begin(*given: Any) -> Any:
+        model, guide = build(*given)
+        calls.append(1)
+        if which(len(calls) - 1):
+            point = guide.weights.tensors()[name or guide.weights.names[0]]
+            with torch.no_grad():
+                point.reshape(-1)[0] = value
+        return model, guide
+
+    monkeypatch.setattr(svi, "build", begin)
+
+
+@bad
+@pytest.mark.parametrize("optimiser", ["lbfgs", "em"])
+def test_maximum_likelihood_names_what_no_start_can_do_with(
+    optimiser: str, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = SPEC.split("fit:", maxsplit=1)[0].format(treatment="enumerate")
+    text += f"fit: {{restarts: 2, optimiser: {optimiser}, epochs: 2}}"
+    data = data_of()
+    data.train.x[7, 1] = value
+    with pytest.raises(NumericalError, match=rf"b is \S+ in row {data.train.rows[7]};"):
+        fit(parse_spec(text, "fit.yaml"), data=data)
+    broken(value, lambda r: True, monkeypatch)
+    named = rf"log p.* is nan: experts.weight_0 of expert 0 is {value:.3g}; standardise"
+    with pytest.raises(NumericalError, match=named.replace("+", r"\+")):
+        fit(parse_spec(text, "fit.yaml"), data=data_of())
+
+
+COMMAND = """
+data: {dataset: engel}
+likelihood: {family: normal}
+experts: {number: 2}
+fit: {epochs: 5, optimiser: adam, restarts: 2}
+output: {draws: 10}
+"""
+
+
+def test_the_command_ends_with_code_4_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    broken(math.nan, lambda r: True, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fit.yaml").write_text(COMMAND)
+    result = called(monkeypatch, capsys, "fit", "fit.yaml", "--out", "run")
+    assert result.code == 4
+    assert result.err.count("\n") == 1
+    assert "after going back 3 times" in result.err
+    assert "is nan; set a smaller fit.learning_rate" in result.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_went_back_is_in_the_summary(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    broken(math.nan, lambda r: r == 1, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fit.yaml").write_text(COMMAND)
+    assert called(monkeypatch, capsys, "fit", "fit.yaml", "--out", "run").code == 0
+    worries = {w.name: w for w in summarise(tmp_path / "run").worries}
+    assert worries["smaller steps"].what.startswith("1 of 2 starts met numbers")
+    assert "fit.learning_rate" in worries["smaller steps"].remedy
+    assert "starts broke down" in worries
+
+
+# Alarms
+
+
+ALARMS = """
+data: {response: y, predictors: [x], split: {test: 0}}
+likelihood: {family: normal}
+experts: {number: 2}
+treatment: {name: enumerate}
+fit: {epochs: 60, restarts: 20, learning_rate: 0.05, optimiser: adam}
+"""
+
+
+def alarms() -> tuple[Any, list[tuple[float, str]]]:
+    """A fit of twenty starts to two regimes, and what was told while it went on."""
+    x = np.linspace(-2, 2, 80)
+    noise = 0.3 * np.random.default_rng(0).normal(size=80)
+    told: list[tuple[float, str]] = []
+    found = fit(
+        parse_spec(ALARMS, "fit.yaml"),
+        {"x": x, "y": np.abs(x) + noise},
+        progress=lambda done, text: told.append((done, text)),
+    )
+    return found, [t for t in told if "; start" in t[1]]
+
+
+def test_healthy_fits_raise_no_alarm() -> None:
+    found, told = alarms()
+    last = [row for row in found.history if row["effective_experts"] is not None][-20:]
+    assert min(row["effective_experts"] for row in last) > 1.2  # healthy they are
+    assert not told
+
+
+def test_every_collapse_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(60.0, lambda r: True, monkeypatch, "gate.bias_0")
+    found, told = alarms()
+    text = "".join(each for _, each in told)
+    assert [
+        text.count(f"; start {r + 1}: dead experts: 1 (1.0 of 2 in use)") for r in range(20)
+    ] == [1] * 20
+    assert min(done for done, _ in told) > 0.1
+    assert found.history[-1]["effective_experts"] == pytest.approx(1, abs=0.01)
+
+
+def test_what_counts_as_a_collapse() -> None:
+    share = torch.tensor([0.94, 0.02, 0.02, 0.02])
+    assert collapsed(share) == "dead experts: 1, 2, 3 (1.3 of 4 in use)"
+    assert (
+        collapsed(torch.tensor([0.9, 0.03, 0.04, 0.03])) == "expert 0 takes over (1.5 of 4 in use)"
+    )
+    assert collapsed(torch.tensor([0.7, 0.1, 0.1, 0.1])) == ""
+    assert collapsed(torch.ones(1)) == ""
+
+
+def test_a_moment_is_no_collapse_and_nothing_early_is() -> None:
+    restarts = [Restart(0, cast("Any", None), cast("Any", None))]
+    dead, alive = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]])
+    alarm = Collapse(parse_spec(ALARMS, "fit.yaml").spec, restarts)
+    assert not any(alarm.check(0.01 * i, dead) for i in range(11))
+    assert not any(alarm.check(0.2, share) for share in (dead, alive, dead, alive))
+    assert [bool(alarm.check(0.5, dead)) for _ in range(4)] == [False, True, False, False]
+    breaking = ALARMS.replace("number: 2}", "number: 2}\ngate: {kind: stick_breaking}")
+    alarm = Collapse(parse_spec(breaking, "fit.yaml").spec, restarts)
+    assert not any(alarm.check(0.5, dead) for _ in range(4))
