@@ -43,6 +43,7 @@ docs: $(STAMP)  ## the site, in build/site; it runs the notebooks unless NOTEBOO
 bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; an hour and a half
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	-$(BIN)/python benchmarks/step_times
+	-$(BIN)/python benchmarks/finite_checks.py
 	-$(BIN)/python benchmarks/dispatch.py
 	-$(BIN)/python benchmarks/restarts.py
 	-$(BIN)/python benchmarks/gradient_anchors.py

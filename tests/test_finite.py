@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -174,11 +174,12 @@ def test_without_the_check_the_parameters_are_poisoned(
     monkeypatch.setattr(optimisers, "is_fine", always)
     step = step_of("enumerate", mode)
     step(*rows("y", value))
-    before = step.values.clone()
-    for _ in range(100):
+    for _ in range(200):
         step(*rows())
-    moved = (step.values - before).abs().max()
-    assert not moved > 1e-3
+    before = step.values.clone()
+    for _ in range(20):
+        step(*rows())
+    assert not (step.values - before).abs().max() > 1e-6
 
 
 def test_a_smaller_scale_makes_a_smaller_step() -> None:
@@ -257,10 +258,8 @@ def test_a_bad_response_is_named_and_a_missing_one_is_not(value: float) -> None:
     np.asarray(data.train.y)[7] = value
     assert f"y is {value:.3g} in row {data.train.rows[7]}" in values_at_fault(data)
     if math.isnan(value):
-        missing = data_of(text_of().replace("split:", "missing: {response: keep}, split:"))
-        object.__setattr__(missing.encoding, "incomplete", True)
-        np.asarray(missing.train.y)[7] = value
-        assert not values_at_fault(missing)
+        allowed = data.encoding.model_copy(update={"incomplete": True})
+        assert not values_at_fault(replace(data, encoding=allowed))
 
 
 def test_five_rows_are_named_and_the_others_counted() -> None:
