@@ -57,7 +57,7 @@ class Optimiser:
         kept = (1 - rate * self.weight_decay,) if self.decoupled else ()
         return (*self.sizes(number, rate), *kept)
 
-    def update(
+    def move(
         self,
         values: Tensor,
         gradient: Tensor,
@@ -65,7 +65,7 @@ class Optimiser:
         factors: Sequence[Tensor],
         scale: Tensor | float = 1.0,
     ) -> list[Tensor]:
-        """Return the next values and moments.
+        """Return what a step subtracts from the values, and the next moments.
 
         Args:
             values: the parameters, (P,) or (R, P).
@@ -74,28 +74,53 @@ class Optimiser:
             factors: scalars.
             scale: how much of the step is taken, (1,) or (R, 1).
         """
-        size, *others = factors
-        if self.decoupled:
-            values = values * others.pop()
-        elif self.weight_decay:
+        if self.weight_decay and not self.decoupled:
             gradient = gradient.add(values, alpha=self.weight_decay)
-        move, *moments = self.rule(gradient, moments, [size * scale, *others])
-        return [values - move, *moments]
+        size, *others = factors[:-1] if self.decoupled else factors
+        return self.rule(gradient, moments, [size * scale, *others])
+
+    def take(
+        self,
+        values: Tensor,
+        before: Sequence[Tensor],
+        factors: Tensor,
+        fine: Tensor,
+        move: Tensor,
+        *after: Tensor,
+    ) -> list[Tensor]:
+        """Change values by a step, and return what is held after it; where it is fine.
+
+        Args:
+            values: the parameters, (P,) or (R, P).
+            before: what else is held, moments and leaves of states.
+            factors: of the step, (F,).
+            fine: where it is, (1,) or (R, 1); elsewhere all stays as it was.
+            move: what is subtracted.
+            *after: what else would be held after it.
+        """
+        if bool(fine.all()):
+            self._apply(values, move, factors)
+            return list(after)
+        values.copy_(_where(fine, self._apply(values.clone(), move, factors), values))
+        return [_where(fine, *pair) for pair in zip(after, before, strict=True)]
+
+    def _apply(self, values: Tensor, move: Tensor, factors: Tensor) -> Tensor:
+        return (values.mul_(factors[-1]) if self.decoupled else values).sub_(move)
 
     def with_gradient(self, gradient: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
         """Return the whole step: of factors, scale, moments, and what the gradient takes.
 
-        It returns the loss, whether the step is fine, (1,) or (R, 1), the next values and moments,
-        and the leaves of the next state.
+        It returns the loss, whether the step is fine, (1,) or (R, 1), what is subtracted from the
+        values, the next moments and the leaves of the next state.
         """
 
         def step(factors: Tensor, scale: Tensor, *given: Tensor) -> list[Tensor]:
             moments, rest = given[: self.moments], given[self.moments :]
             loss, found, *state = gradient(*rest)
             with torch.no_grad():
-                after = self.update(rest[0], found, moments, factors.unbind(), scale)
-                fine = is_fine(loss, [after[0], *state], after[2:])
-            return [loss, fine, *after, *state]
+                move, *after = self.move(rest[0], found, moments, factors.unbind(), scale)
+                fine = is_fine(loss, [rest[0], move, *state], after[1:])
+            return [loss, fine, move, *after, *state]
 
         return step
 
@@ -103,8 +128,7 @@ class Optimiser:
 def is_fine(loss: Tensor, tensors: Sequence[Tensor], squares: Sequence[Tensor] = ()) -> Tensor:
     """Return whether a loss, (R,), and tensors, (R, ...), are finite and of bearable size, (R, 1).
 
-    Without the dimension R it is (1,). Of squares the root counts. The mean of Adam's gradients
-    need not be looked at: what is wrong with it is wrong with the next values.
+    Without the dimension R it is (1,). Of squares the root counts.
     """
 
     def norm(tensor: Tensor) -> Tensor:
@@ -118,13 +142,10 @@ def is_fine(loss: Tensor, tensors: Sequence[Tensor], squares: Sequence[Tensor] =
     return size < LARGEST
 
 
-def where_fine(fine: Tensor, after: list[Tensor], before: list[Tensor]) -> list[Tensor]:
-    """Return what is after a step where it is fine, (1,) or (R, 1), and before it elsewhere."""
-    if bool(fine.all()):
-        return after
+def _where(fine: Tensor, after: Tensor, before: Tensor) -> Tensor:
     shape = (*fine.shape[:-1], -1)
-    pairs = zip(after, before, strict=True)
-    return [torch.where(fine, a.reshape(shape), b.reshape(shape)).view_as(a) for a, b in pairs]
+    chosen = torch.where(fine, after.reshape(shape), before.reshape(shape))
+    return chosen.reshape(after.shape)
 
 
 def _adam_factors(number: int, rate: float) -> tuple[float, ...]:
@@ -135,7 +156,7 @@ def adam(gradient: Tensor, moments: Sequence[Tensor], factors: Sequence[Tensor])
     """Return a step of Adam (Kingma and Ba, 2015)."""
     size, root = factors
     mean = moments[0].lerp(gradient, 1 - FIRST)
-    square = (moments[1] * SECOND).addcmul(gradient, gradient, value=1 - SECOND)
+    square = (moments[1] * SECOND).addcmul_(gradient, gradient, value=1 - SECOND)
     return [size * (mean / (square.sqrt() / root + SMALLEST)), mean, square]
 
 

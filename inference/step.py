@@ -24,7 +24,7 @@ from pyromoe.inference import graph as graphs
 from pyromoe.inference.auto import Auto
 from pyromoe.inference.call import Call, form, tensors_in
 from pyromoe.inference.members import Member, flat, take_up, to_state
-from pyromoe.inference.optimisers import Optimiser, as_optimiser, where_fine
+from pyromoe.inference.optimisers import Optimiser, as_optimiser
 from pyromoe.inference.replay import replayed
 from pyromoe.models import InputError
 
@@ -145,7 +145,7 @@ class Step:
 
     @property
     def ran(self) -> str:
-        """How steps were run, for metrics and messages."""
+        """How steps were run: for metrics and messages."""
         return self.note or (self.auto.text if self.mode == "auto" else self.mode)
 
     def hand_over(self) -> None:
@@ -252,12 +252,11 @@ class Step:
             noise = [[s.noise.raw(*entry) for entry in recipe] for s in sources]
             drawn = noise[0] if len(noise) == 1 else map(torch.stack, zip(*noise, strict=True))
             with torch.no_grad():
+                before, rule = [*self.moments, *self._held()[1:]], self.optimiser
                 given = [*self.moments, *self._held(), *drawn, *tensors, *knobs[1:]]
                 loss, self.fine, *found = step(knobs[0], self.scale, *given)
-                before = [self.values, *self.moments, *self._held()[1:]]
-                values, *after = where_fine(self.fine, found, before)
-                self.values.copy_(values)
-            self.moments, self.state = after[: len(self.moments)], after[len(self.moments) :]
+                after = rule.take(self.values, before, knobs[0], self.fine, *found)
+            self.moments, self.state = after[: rule.moments], after[rule.moments :]
             if self.state and len(sources) == 1:
                 self._give_state(0)
             return loss

@@ -189,7 +189,8 @@ def courses(name: str, decay: float | None, of_torch: float | None) -> tuple[Ten
         gradient = torch.randn(10, generator=generator)
         rate = 0.1 / (i + 1)
         factors = torch.tensor(ours_is.factors(i + 1, rate), dtype=ours.dtype)
-        ours, *moments = ours_is.update(ours, gradient, moments, factors.unbind())
+        fine, found = torch.tensor([True]), ours_is.move(ours, gradient, moments, factors.unbind())
+        moments = ours_is.take(ours, moments, factors, fine, *found)
         theirs.grad = gradient
         optimiser.param_groups[0]["lr"] = rate
         optimiser.step()
