@@ -51,12 +51,13 @@ def read_table(path: Path) -> pa.Table:
         raise InputError(
             f"cannot tell its format; the name must end in {listed(ENDINGS)}", file=str(path)
         )
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise InputError("is not an ordinary file", file=str(path))
     try:
-        raw = path.read_bytes()
+        ordinary = path.is_file() or path.is_dir() or not path.exists()
+        raw = path.read_bytes() if ordinary else b""
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
+    if not ordinary:
+        raise InputError("is not an ordinary file", file=str(path))
     if not raw:
         raise InputError("the file is empty", file=str(path))
     if name.endswith(".parquet"):

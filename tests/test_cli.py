@@ -327,7 +327,7 @@ def test_an_interrupted_fit_leaves_nothing(
         raise KeyboardInterrupt
 
     write()
-    monkeypatch.setattr(evaluation, "log_likelihood", stop)
+    monkeypatch.setattr(evaluation, "log_probabilities", stop)
     refused(run("fit", "spec.yaml"), "stopped", code=130)
 
 
@@ -339,7 +339,7 @@ def test_a_bug_is_one_line_and_leaves_its_traceback(
 
     write()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path.parent))
-    monkeypatch.setattr(evaluation, "log_likelihood", broken)
+    monkeypatch.setattr(evaluation, "log_probabilities", broken)
     result = run("fit", "spec.yaml")
     refused(result, "a bug: RuntimeError: planted", code=1)
     path = Path(result.err.strip().split(" is in ")[1])

@@ -313,7 +313,7 @@ def test_a_file_is_replaced_when_that_was_agreed(run: Run) -> None:
 def test_the_end_of_the_input_stops_without_a_trace(run: Run) -> None:
     write(**table(y=RESPONSES["normal"]))
     code, _, err = run("new", "a.csv", answers="\n")
-    assert (code, err) == (130, "pyromoe: error: stopped; nothing was written\n")
+    assert (code, err) == (130, "pyromoe: error: stopped\n")
     assert [path.name for path in Path().iterdir()] == ["a.csv"]
 
 
@@ -432,5 +432,5 @@ def test_the_command_is_light_and_ctrl_c_ends_it(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env,
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 130, done.stderr
-    assert done.stderr == "pyromoe: error: stopped; nothing was written\n"
+    assert done.stderr == "pyromoe: error: stopped\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

@@ -254,6 +254,7 @@ def test_draws_of_nuts_number_the_experts_as_the_point_does(tmp_path: Any) -> No
         np.testing.assert_allclose(each.std("sample"), 0, atol=1e-6)
     (tmp_path / "run").mkdir()
     save_fit(found, tmp_path / "run", tmp_path / "run")
+    seal(tmp_path / "run")
     torch.testing.assert_close(load_fit(tmp_path / "run").gate(x), gate)
 
 
