@@ -150,7 +150,8 @@ def test_the_memory_of_a_posterior_is_said(
 def test_the_cost_of_the_checks_is_a_ratio_for_each_mode(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = benchmark("finite_checks", monkeypatch).main(["--rounds", "2", "--modes", "captured"])
+    module, little = benchmark("finite_checks", monkeypatch), "--rounds 2 --fits 2"
+    found = module.main([*little.split(), "--modes", "captured"])
     assert 0.2 < found["captured"] < 5
     assert "captured" in capsys.readouterr().out
 
