@@ -44,7 +44,7 @@ class LogFiles:
     Raises:
         InputError: where TensorBoard is asked for and not installed.
 
-    >>> import tempfile
+    >>> import json, tempfile
     >>> from pathlib import Path
     >>> from pyromoe.inference import LogFiles, fit
     >>> from pyromoe.models import parse_spec
