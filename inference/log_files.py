@@ -44,7 +44,7 @@ class LogFiles:
     Raises:
         InputError: where TensorBoard is asked for and not installed.
 
-    >>> import tempfile
+    >>> import json, tempfile
     >>> from pathlib import Path
     >>> from pyromoe.inference import LogFiles, fit
     >>> from pyromoe.models import parse_spec
@@ -52,7 +52,8 @@ class LogFiles:
     >>> spec = parse_spec(text, "engel.yaml", ["fit.epochs=5", "fit.restarts=1"])
     >>> folder = Path(tempfile.mkdtemp())
     >>> found = fit(spec, log=LogFiles(folder))
-    >>> [json.loads(line)["event"] for line in (folder / "log.jsonl").open()][:2]
+    >>> lines = (folder / "log.jsonl").read_text().splitlines()
+    >>> [json.loads(line)["event"] for line in lines][:2]
     ['started', 'progress']
     >>> len((folder / "history.csv").read_text().splitlines())  # a heading and 5 rows
     6

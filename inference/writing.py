@@ -62,7 +62,8 @@ def append(path: Path, record: bytes) -> None:
     Raises:
         OSError: where it cannot be written; the file then ends as it did before.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab", buffering=0) as file:
         end = file.tell()
         try:

@@ -203,10 +203,4 @@ class Output(Section):
         Location | None, Field(description="Folder of the run; left out: one under runs/.")
     ] = None
     draws: Annotated[int, Field(ge=1, le=100_000, description="Draws of z in posterior.nc.")] = 500
-    tensorboard: Annotated[
-        bool,
-        Field(
-            description="Whether curves for TensorBoard are written as well; they need "
-            "pip install 'pyromoe[tensorboard]'."
-        ),
-    ] = False
+    tensorboard: Annotated[bool, Field(description="Curves for TensorBoard as well.")] = False
