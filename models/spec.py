@@ -27,7 +27,7 @@ from pyromoe.models.family_settings import (
     StudentT,
     ZeroInflatedPoisson,
 )
-from pyromoe.models.fit_settings import Compare, Fit, Guide, Output, Select, Treatment
+from pyromoe.models.fit_settings import Fit, Guide, Treatment
 from pyromoe.models.gate_settings import (
     CosineGate,
     EqualGate,
@@ -38,6 +38,7 @@ from pyromoe.models.gate_settings import (
 )
 from pyromoe.models.model_settings import ExpertPrior, Experts, Prior, Priors
 from pyromoe.models.model_spec import ModelSpec
+from pyromoe.models.output_settings import Compare, Output, Select
 from pyromoe.models.responses import RESPONSES
 from pyromoe.models.settings import Name
 

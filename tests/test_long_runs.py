@@ -24,6 +24,7 @@ from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.plain_progress import PlainProgress
 from pyromoe.inference.pulse import Pulse
 from pyromoe.inference.reading import read_history
+from pyromoe.inference.verified import seal
 from pyromoe.inference.writing import append, cut_torn_line
 from pyromoe.models import InputError
 from pyromoe.models.spec_file import parse_spec
@@ -65,6 +66,12 @@ def rows(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: (row["restart"], row["step"]))
 
 
+def history_in(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a history.csv in a folder that is not a run directory yet."""
+    seal(folder)
+    return read_history(folder)
+
+
 class Crash(Exception):
     """What a log raises in the place of a kill: nothing is saved after it."""
 
@@ -91,7 +98,7 @@ def test_rows_are_appended_as_they_are_made(tmp_path: Path) -> None:
 
     found = fit(spec(), log=LogFiles(tmp_path), progress=look)
     assert len(seen) == len(set(seen)) > 20
-    assert rows(read_history(tmp_path / "history.csv")) == rows(found.history)
+    assert rows(history_in(tmp_path)) == rows(found.history)
     assert seen[-1] == len(found.history) == 120
 
 
@@ -119,7 +126,7 @@ def test_a_search_for_a_maximum_tells_its_rows_too(name: str, tmp_path: Path) ->
     settings = f"fit={{optimiser: {name}, restarts: 3}}", "treatment=enumerate"
     found = fit(spec(*settings, "priors.experts.kind=none"), log=LogFiles(tmp_path))
     assert found.history
-    assert rows(read_history(tmp_path / "history.csv")) == rows(found.history)
+    assert rows(history_in(tmp_path)) == rows(found.history)
     assert [e["event"] for e in events(tmp_path)][:: len(found.history) + 1] == ["started", "ended"]
 
 
@@ -143,7 +150,7 @@ def test_a_fit_that_crashes_has_every_row_once_and_whole_lines(tmp_path: Path) -
     found, crashes = interrupted(tmp_path)
     assert crashes == 4
     assert found.fingerprint() == expected.fingerprint()
-    assert rows(read_history(tmp_path / "history.csv")) == rows(expected.history)
+    assert rows(history_in(tmp_path)) == rows(expected.history)
     told = events(tmp_path)
     names = [e["event"] for e in told]
     assert (names.count("started"), names.count("ended"), names[-1]) == (5, 1, "ended")
@@ -228,7 +235,7 @@ def test_a_log_that_cannot_be_written_is_named_once_and_the_fit_goes_on(tmp_path
     why = "cannot be written (No space left on device); the fit goes on"
     assert sorted(said) == sorted(f"{name} {why}" for name in names)
     assert events(tmp_path)
-    assert read_history(tmp_path / "history.csv")
+    assert history_in(tmp_path)
     assert curves(tmp_path / "tensorboard" / "restart-0")["loss"]
 
 
@@ -259,7 +266,7 @@ def test_each_fit_of_a_comparison_has_its_own_files(tmp_path: Path) -> None:
         told = events(tmp_path / f"{name}-0")
         assert told[0]["treatment"] == name
         assert told[-1]["event"] == "ended"
-        assert len(read_history(tmp_path / f"{name}-0" / "history.csv")) == 3
+        assert len(history_in(tmp_path / f"{name}-0")) == 3
 
 
 @pytest.fixture
@@ -276,9 +283,13 @@ def test_the_command_keeps_its_log_and_the_history_as_it_was(run: Callable[..., 
     short = "--set", "fit.epochs=5"
     assert run("fit", "spec.yaml", "--out", "run", *short).code == 0
     names = {"checkpoints", "history.csv", "log.jsonl", "metrics.json", "posterior.nc"}
-    assert {p.name for p in Path("run").iterdir()} == names | {"report.html", "spec.yaml"}
+    assert {p.name for p in Path("run").iterdir()} == names | {
+        "manifest.json",
+        "report.html",
+        "spec.yaml",
+    }
     assert [e["event"] for e in events(Path("run"))][-1] == "ended"
-    found = read_history(Path("run", "history.csv"))
+    found = read_history(Path("run"))
     assert [(row["restart"], row["step"]) for row in found] == [
         (r, s) for r in (0, 1) for s in range(1, 6)
     ]
