@@ -98,7 +98,7 @@ class Optimiser:
             move: what is subtracted.
             *after: what else would be held after it.
         """
-        if bool(fine.all()):
+        if bool(fine.all() if fine.numel() > 1 else fine):
             self._apply(values, move, factors)
             return list(after)
         values.copy_(_where(fine, self._apply(values.clone(), move, factors), values))
@@ -119,7 +119,8 @@ class Optimiser:
             loss, found, *state = gradient(*rest)
             with torch.no_grad():
                 move, *after = self.move(rest[0], found, moments, factors.unbind(), scale)
-                fine = is_fine(loss, [rest[0], move, *state], after[1:])
+                # With these all else stays finite: moments are means of gradients and squares.
+                fine = is_fine(loss, [found, *state])
             return [loss, fine, move, *after, *state]
 
         return step

@@ -1,7 +1,10 @@
 """Fits that are killed, or whose disk is full, at chosen or random moments, and gone on with.
 
 Each runs in a fork of this process, where everything is imported already: a kill costs nothing but
-the fit itself.
+the fit itself. A process that has grown large forks slowly, so that tests ask a fresh one:
+
+    python tests/interruptions.py kills MODE NUMBER [SABOTAGE]
+    python tests/interruptions.py calls WAY,WAY [SABOTAGE]
 """
 
 from __future__ import annotations
@@ -13,8 +16,11 @@ import os
 import random
 import shutil
 import signal
+import sys
+import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyromoe.inference import Checkpoints, checkpoints, fit, step, unfinished
@@ -25,7 +31,6 @@ from pyromoe.models.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from pyromoe.models.divide import Data
     from pyromoe.models.spec_file import SpecFile
@@ -106,12 +111,14 @@ def kill_at_random(
     folder: Path,
     number: int,
     *prepare: Callable[[], None],
-    seconds: float,
     each: int = 4,
     seed: int = 0,
 ) -> Kills:
-    """Kill fits at random times within some seconds, each so often, and go on with them."""
+    """Kill fits at random times, each so often, and go on with them."""
     found, chance = Kills(), random.Random(seed)
+    started = time.perf_counter()
+    assert problem.ends_well(folder / "whole")
+    seconds = 0.8 * (time.perf_counter() - started)
     while found.kills < number:
         place = folder / f"run-{found.runs}"
         for _ in range(min(each, number - found.kills)):
@@ -164,7 +171,7 @@ class FileCalls:
         opened = io.open
 
         def open_file(path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-            if "x" not in mode:
+            if mode not in ("xb", "wb"):
                 return opened(path, mode, *args, **kwargs)
             return _Watched(self._counted("create", opened)(path, mode, *args, **kwargs), self)
 
@@ -291,9 +298,30 @@ def in_place() -> None:
         keep(self, name, saved, **options)
 
     def write(path: Path, content: bytes) -> None:
-        with path.open("wb", buffering=0) as file:
-            for i in range(0, len(content), 256):
-                file.write(content[i : i + 256])
+        with path.open("wb") as file:
+            file.write(content)
 
     Checkpoints.keep = same_file  # type: ignore[method-assign]
     setattr(checkpoints, "write_whole", write)  # noqa: B010
+
+
+SABOTAGE = {each.__name__: each for each in (without_noise, without_moments, in_place)}
+NOISY = "treatment={name: gumbel_softmax, temperature: {start: 1.0, end: 0.1}}"
+EVERY_WAY = ("before", "after", "torn", "full")
+
+
+def asked(what: str, how: str, *given: str) -> Any:
+    """Return what became of kills, or of stops at every call, as JSON has it."""
+    *number, sabotage = given if given[-1:] and given[-1] in SABOTAGE else (*given, "")
+    prepare = [SABOTAGE[sabotage]] if sabotage else []
+    with tempfile.TemporaryDirectory() as name:
+        if what == "kills":
+            problem = Problem.of(["fit.epochs=8", f"fit.mode={how}", NOISY])
+            return asdict(kill_at_random(problem, Path(name), int(number[0]), *prepare))
+        problem = Problem.of(["fit.epochs=1", "fit.batch_size=128", "fit.mode=eager", NOISY])
+        found = interrupt_every_call(problem, Path(name), *prepare, hows=how.split(","))
+        return [[way, well, count] for (way, well), count in found.items()]
+
+
+if __name__ == "__main__":
+    print(json.dumps(asked(*sys.argv[1:])))
