@@ -119,8 +119,8 @@ class Optimiser:
             loss, found, *state = gradient(*rest)
             with torch.no_grad():
                 move, *after = self.move(rest[0], found, moments, factors.unbind(), scale)
-                # With these all else stays finite: moments are means of gradients and squares.
-                fine = is_fine(loss, [found, *state])
+                # The mean holds the gradient. Where it is bounded, so are its square and the values.
+                fine = is_fine(loss, [*(after[:1] or [found]), *state])
             return [loss, fine, move, *after, *state]
 
         return step

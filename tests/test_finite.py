@@ -126,7 +126,7 @@ def test_every_optimiser_and_precision_is_checked(
 def test_a_bad_member_leaves_the_others_bits_alone(name: str, mode: Mode) -> None:
     """Its parameters are bad; state, moments and parameters of the others are those without it."""
     plain, planted = (step_of(name, mode, 3) for _ in range(2))
-    planted.values[1, 0] = math.nan
+    planted.values[1] = math.nan
     before = [t[1].clone() for t in held(planted)]
     for _ in range(3):
         plain(*rows())
@@ -140,10 +140,10 @@ def test_a_bad_member_leaves_the_others_bits_alone(name: str, mode: Mode) -> Non
 
 @modes
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize("place", [0, 1])
-def test_bad_moments_never_reach_the_parameters(place: int, value: float, mode: Mode) -> None:
+def test_a_bad_mean_never_reaches_the_parameters(value: float, mode: Mode) -> None:
+    """The moment that holds the gradient; the other is looked at with the parameters."""
     step = step_of("enumerate", mode)
-    step.moments[place][3] = value
+    step.moments[0][3] = value
     before = step.values.clone()
     step(*rows())
     assert not step.fine.any()
@@ -375,6 +375,20 @@ def test_every_state_can_go_back(treatment: str) -> None:
     assert same_bits([t[1] for t in before], [t[1] for t in held(step)])
     assert not torch.equal(before[0][0], step.values[0])
     assert step.scale.flatten().tolist() == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e20])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_parameters_and_moments_are_looked_at_with_the_likelihood(place: int, value: float) -> None:
+    """What no step has refused, if it ever were there, goes back to what was kept."""
+    step, nothing = step_of("enumerate", "captured", 2), cast("Any", None)
+    rollback = Rollback(step, [Restart(r, nothing, nothing) for r in range(2)], lambda *seen: "")
+    step(*rows())
+    assert rollback.keep(1, -1.0)
+    before = copied(step)
+    held(step)[place][1, 3] = value**2 if place == 2 else value
+    assert not rollback.keep(1, -1.0)
+    assert same_bits(before, held(step))
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
