@@ -119,7 +119,7 @@ class Optimiser:
             loss, found, *state = gradient(*rest)
             with torch.no_grad():
                 move, *after = self.move(rest[0], found, moments, factors.unbind(), scale)
-                # The mean holds the gradient. Where it is bounded, so are its square and the values.
+                # The mean holds the gradient: where it is bounded, so are square and values.
                 fine = is_fine(loss, [*(after[:1] or [found]), *state])
             return [loss, fine, move, *after, *state]
 
