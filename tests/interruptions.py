@@ -117,8 +117,9 @@ def kill_at_random(
     """Kill fits at random times, each so often, and go on with them."""
     found, chance = Kills(), random.Random(seed)
     started = time.perf_counter()
-    assert problem.ends_well(folder / "whole")
+    assert problem.ends_well(folder / "whole", *prepare)
     seconds = 0.8 * (time.perf_counter() - started)
+    shutil.rmtree(folder / "whole")
     while found.kills < number:
         place = folder / f"run-{found.runs}"
         for _ in range(min(each, number - found.kills)):
