@@ -49,10 +49,8 @@ def free_directory(wanted: Path) -> Path:
 
 def last_directory(wanted: Path) -> Path:
     """Return the last of `wanted`, `wanted-2`, ... that is unfinished; without one, the last."""
-    there = [c for c in _numbered(wanted, until_free=True)]
-    return next(
-        (c for c in reversed(there) if unfinished(c).exists()), there[-1] if there else wanted
-    )
+    there = list(_numbered(wanted, until_free=True))[::-1]
+    return next((c for c in there if unfinished(c).exists()), (there or [wanted])[0])
 
 
 def unfinished(target: Path) -> Path:

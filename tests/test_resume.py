@@ -79,6 +79,30 @@ def test_a_fit_that_is_stopped_again_and_again_ends_in_the_same_bits(
     assert stops >= 2
 
 
+def test_a_fit_that_goes_back_goes_back_to_the_same_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its steps are too long: it is stopped before and after it goes back and halves them."""
+    long = ["fit.optimiser=sgd", "fit.learning_rate=5", "fit.restarts=3", "treatment=reinforce"]
+    problem = Problem.of(["fit.epochs=20", EAGER, *long])
+    retries = [restart.get("retries") for restart in problem.expected[2]]
+    assert 3 in retries  # then one was left behind
+    assert 1 in retries
+    outcome, _ = stop_often(problem, tmp_path / "resume", monkeypatch, 1)
+    assert outcome == problem.expected
+
+
+def test_a_fit_that_stops_early_remembers_its_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = ["fit.early_stopping={patience: 4}", "fit.learning_rate=0.5", "treatment=reinforce"]
+    problem = Problem.of(["fit.epochs=30", EAGER, *early])
+    restart = problem.expected[2][0]
+    assert restart["stopped_at"] == restart["best_epoch"] + 4
+    outcome, _ = stop_often(problem, tmp_path / "resume", monkeypatch, 1)
+    assert outcome == problem.expected
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [t.name for t in TREATMENTS.values()])
 def test_every_treatment_goes_on_to_the_same_bits(
