@@ -1,0 +1,154 @@
+"""The processes of one fit, and what they tell each other.
+
+Nothing that is sent is ever executed: tensors travel as they are, all else as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+
+from pyromoe.models.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+PATIENCE = timedelta(minutes=10)
+"""How long a process waits for another that is alive but does not come, in a long step perhaps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among those of a fit; all of them call the same, in the same order.
+
+    Attributes:
+        rank: which it is, from 0.
+        size: W, how many there are.
+
+    >>> import torch
+    >>> from pyromoe.inference import Processes
+    >>> alone = Processes()
+    >>> alone.gather(torch.ones(2)), alone.said({"n": 3})  # what each of them gave
+    ([tensor([1., 1.])], [{'n': 3}])
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether it is the one that writes and reports."""
+        return self.rank == 0
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """Return what every process gave, in their order; tensors of one shape, (...)."""
+        if self.size == 1:
+            return [tensor]
+        found = [torch.empty_like(tensor) for _ in range(self.size)]
+        dist.all_gather(found, tensor.contiguous())
+        return found
+
+    def exchange(self, parts: Tensor) -> Tensor:
+        """Give part r, of (W, ...), to process r; return what each process gave this one."""
+        if self.size == 1:
+            return parts
+        found = torch.empty_like(parts)
+        dist.all_to_all_single(found, parts.contiguous())
+        return found
+
+    def of_first(self, tensor: Tensor) -> Tensor:
+        """Return what process 0 gave, of the same shape, (...), in all of them."""
+        if self.size == 1:
+            return tensor
+        found = tensor.contiguous().clone()
+        dist.broadcast(found, 0)
+        return found
+
+    def bytes_of_first(self, content: bytes | None) -> bytes | None:
+        """Return what process 0 gave, None included."""
+        if self.size == 1:
+            return content
+        length = -1 if content is None else len(content)
+        length = int(self.of_first(torch.tensor(length)))
+        if length < 0:
+            return None
+        given = torch.zeros(length, dtype=torch.uint8)
+        if self.first and content:
+            given = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        return self.of_first(given).numpy().tobytes() if length else b""
+
+    def said(self, value: Any) -> list[Any]:
+        """Return what every process gave, of what JSON holds, in their order."""
+        content = json.dumps(value).encode()
+        lengths = [int(n) for n in self.gather(torch.tensor(len(content)))]
+        given = torch.zeros(max(lengths), dtype=torch.uint8)
+        given[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        each = zip(self.gather(given), lengths, strict=True)
+        return [json.loads(found[:length].numpy().tobytes()) for found, length in each]
+
+
+ALONE = Processes()
+
+
+def launched() -> bool:
+    """Whether torchrun, or what sets the same variables, started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """Join the processes that torchrun started with this one, and leave them at the end.
+
+    Without torchrun this process is alone. Tensors on the CPU go through gloo, those on a GPU
+    through NCCL.
+
+    >>> from pyromoe.inference import joined
+    >>> with joined() as processes:
+    ...     processes.size
+    1
+    """
+    if not launched():
+        yield ALONE
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+def agree(processes: Processes, what: str, error: InputError | None = None) -> None:
+    """See that every process found the same, data for instance.
+
+    Args:
+        processes: which call this.
+        what: what this one found, as a text.
+        error: what went wrong here, if anything did.
+
+    Raises:
+        InputError: the first error of any of them, or naming one that found something else.
+    """
+    if processes.size == 1:
+        if error is not None:
+            raise error
+        return
+    each = processes.said({"found": what, "error": None if error is None else str(error)})
+    for rank, one in enumerate(each):
+        if one["error"] is not None:
+            if error is not None and one["error"] == str(error):
+                raise error
+            raise InputError(f"process {rank}: {one['error']}")
+    for rank, one in enumerate(each):
+        if one["found"] != each[0]["found"]:
+            remedy = "give every process the same spec and the same files"
+            raise InputError(f"process {rank} has other data than process 0", remedy=remedy)
