@@ -75,10 +75,11 @@ def loop_of(mode: str, checked: bool) -> Loop:
 
 def seconds(loop: Loop) -> float:
     """Take a round of steps on the first rows; return the seconds of a step."""
-    x, y = loop.x[: loop.batches.size], loop.y[: loop.batches.size]
+    size = loop.batches.size
+    batch = Batch([(loop.x[:size], loop.y[:size])], size)
     started = time.process_time()
     for _ in range(STEPS):
-        loop.step(x, y)
+        loop.step(batch)
     return (time.process_time() - started) / STEPS
 
 

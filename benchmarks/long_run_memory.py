@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -25,9 +25,6 @@ from pyromoe.inference import Checkpoints, LogFiles, fit
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.loop import Loop
 from pyromoe.models import parse_spec
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 TEXT = """
 data: {dataset: engel}
@@ -75,9 +72,9 @@ def keep_every_step() -> None:
     """Sabotage: 2 KiB are kept every step."""
     step, kept = Loop.step, list[Any]()
 
-    def keeping(self: Loop, x: Tensor, y: Tensor) -> list[float]:
+    def keeping(self: Loop, batch: Batch) -> list[float]:
         kept.append(torch.ones(512))
-        return step(self, x, y)
+        return step(self, batch)
 
     Loop.step = keeping  # type: ignore[method-assign]
 

@@ -93,9 +93,9 @@ class Run:
         loop, seconds = self.loop, 0.0
         yield Mark(0, seconds, self.held_out())
         while loop.done() < 1:
-            for x, y in loop.batches.left(0):
+            for batch in loop.batches.left(0):
                 started = time.perf_counter()
-                loop.step(x, y)
+                loop.step(batch)
                 seconds += time.perf_counter() - started
                 if self.restart.failure:
                     raise NumericalError(self.restart.failure)

@@ -10,9 +10,12 @@ from .parameter_table import coefficients as coefficients
 from .posterior import to_arviz as to_arviz, to_datatree as to_datatree
 from .prediction import density as density, predict as predict
 from .predictive import Moments as Moments, moments as moments
+from .processes import Processes as Processes, joined as joined
 from .result import Fit as Fit
 from .schedule import Schedule as Schedule
 from .selection import Selection as Selection, select as select
+from .sharded import ShardedStep as ShardedStep
+from .shards import Shards as Shards
 from .step import Step as Step
 from .svi import fit as fit
 from .treatments import TREATMENTS as TREATMENTS

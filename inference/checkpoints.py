@@ -116,15 +116,29 @@ class Checkpoints:
         Raises:
             InputError: where it is no longer what it was.
         """
-        if name not in self.parts:
+        content = self.content(name)
+        if content is None:
             return None
-        path = self.folder / self.parts[name].file
+        path = self.folder / (self.parts[name].file if name in self.parts else name)
         try:
-            content = _verified(path, self.parts[name])
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
             values = json.loads(header["__metadata__"]["values"])
             return Saved(load_tensors(content), dict(values), str(path))
         except BROKEN as error:
+            raise _damaged(path, error) from None
+
+    def content(self, name: str) -> bytes | None:
+        """Return the file of a part, None where there is none.
+
+        Raises:
+            InputError: where it is no longer what it was.
+        """
+        if name not in self.parts:
+            return None
+        path = self.folder / self.parts[name].file
+        try:
+            return _verified(path, self.parts[name])
+        except OSError as error:
             raise _damaged(path, error) from None
 
     def keep(self, name: str, saved: Saved, *, whole: bool = True) -> None:
@@ -153,8 +167,8 @@ class Checkpoints:
         self.last = time.monotonic()
 
     def due(self, every: float) -> bool:
-        """Whether it is time to save: after so many seconds, or before stopping."""
-        return self.signals.came is not None or time.monotonic() - self.last >= every
+        """Whether it is time to save: after so many seconds."""
+        return time.monotonic() - self.last >= every
 
     def inner(self, name: str) -> Checkpoints:
         """Return the checkpoints of a fit among several, in a folder in this one."""

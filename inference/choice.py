@@ -99,18 +99,19 @@ def _of_steps(spec: Spec) -> dict[str, tuple[str, str]]:
     return named
 
 
-def settle(spec: Spec, rows: int) -> Spec:
+def settle(spec: Spec, rows: int, shards: int = 1) -> Spec:
     """Return the spec with optimiser, starts, precision and batch written out.
 
     Args:
         spec: of a plan.
         rows: N, in the training data.
+        shards: of a batch, where the spec does not say.
     """
     fit = spec.fit
     optimiser = fit.optimiser or ("lbfgs" if _plain(spec, rows) or _mode(spec, rows) else "adam")
-    update: dict[str, Any] = {"optimiser": optimiser}
+    update: dict[str, Any] = {"optimiser": optimiser, "shards": fit.shards or shards}
     if optimiser in CONVERGED:
-        update |= {"precision": "float64", "batch_size": "full"}
+        update |= {"precision": "float64", "batch_size": "full", "shards": 1}
         if "restarts" not in fit.model_fields_set:
             update["restarts"] = RESTARTS if spec.experts.number > 1 else FEW
     else:

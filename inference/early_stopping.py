@@ -13,6 +13,7 @@ import torch
 
 from pyromoe.inference.evaluation import Evaluation
 from pyromoe.inference.probabilities import log_jacobian, to_tensors
+from pyromoe.inference.shards import Shards
 from pyromoe.models.groups import NOTHING
 
 if TYPE_CHECKING:
@@ -32,9 +33,17 @@ class EarlyStopping:
         data: some of which were kept back.
         restarts: what is found is noted in them.
         take: their step.
+        shards: into how many parts the rows are divided.
     """
 
-    def __init__(self, plan: Plan, data: Data, restarts: Sequence[Restart], take: Step) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        data: Data,
+        restarts: Sequence[Restart],
+        take: Step,
+        shards: Shards = Shards(),  # noqa: B008  # frozen
+    ) -> None:
         settings, kept = plan.spec.fit.early_stopping, data.kept
         assert settings is not None
         assert kept is not None
@@ -42,7 +51,7 @@ class EarlyStopping:
         self.x, self.y = to_tensors(kept, plan.spec)
         weight = restarts[0].model.weight(self.x)
         self.log_jacobian = float((log_jacobian(data.encoding, self.y) * weight).sum())
-        self.evaluation = Evaluation(take.members)
+        self.evaluation = Evaluation(take.members, shards)
         self.best = take.values.detach().clone()  # (P,) or (R, P)
         self.now = [math.nan] * len(restarts)
 

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from pyromoe.inference import graph as graphs
 from pyromoe.inference.members import shaped
 from pyromoe.inference.probabilities import CHUNK, log_probabilities
+from pyromoe.inference.shards import Shards
 from pyromoe.models.trace import parameters_passed_in
 
 if TYPE_CHECKING:
@@ -45,12 +46,16 @@ class Evaluation:
 
     Args:
         members: models of one form with a `WeightedGuide` each.
+        shards: into how many parts the rows are divided, and which are this process's.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.members = members
-        self.graph: graphs.Function | None = None
-        self.tried = False
+    def __init__(
+        self,
+        members: Sequence[Member],
+        shards: Shards = Shards(),  # noqa: B008  # frozen
+    ) -> None:
+        self.members, self.shards = members, shards
+        self.graphs: dict[int, graphs.Function | None] = {}
 
     def __call__(self, values: Tensor, x: Tensor, y: Tensor) -> tuple[list[float], Tensor]:
         """Return log p(y | x) of every member, summed over the rows, in nats, and (R, K).
@@ -62,17 +67,30 @@ class Evaluation:
             x: the rows, (N, D), always the same.
             y: their responses, (N,).
         """
-        if self.graph is None and len(self.members) > 1 and len(x) <= CHUNK and not self.tried:
-            self.tried = True
-            with suppress(RuntimeError, TypeError, ValueError, NotImplementedError):
-                self.graph = self._captured(values, x, y)
+        if not self.shards.divided:
+            totals, shares = self._of(values, x, y)
+            return totals.tolist(), shares
+        own = []
+        for a, b in zip(self.shards.of(x), self.shards.of(y), strict=True):
+            totals, shares = self._of(values, a, b)
+            own.append(torch.cat([totals[:, None], shares.double() * len(a)], 1).flatten())
+        each = self.shards.total(own).reshape(len(self.members), -1)
+        return each[:, 0].tolist(), (each[:, 1:] / len(x)).to(values.dtype)
+
+    def _of(self, values: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return totals, (R,), and mean responsibilities, (R, K), of some of the rows."""
+        if len(x) not in self.graphs:
+            self.graphs[len(x)] = None
+            if 0 < len(x) <= CHUNK and len(self.members) > 1:
+                with suppress(RuntimeError, TypeError, ValueError, NotImplementedError):
+                    self.graphs[len(x)] = self._captured(values, x, y)
         with torch.no_grad(), pyro.validation_enabled(False):  # it is asked what is finite
-            if self.graph is not None:
-                totals, shares = self.graph(values, x, y)
-            else:
-                found = [Exact(m.model, m.guide)(x, y) for m in self.members]
-                totals, shares = (torch.stack(each) for each in zip(*found, strict=True))
-        return totals.tolist(), shares
+            if graph := self.graphs[len(x)]:
+                totals, shares = graph(values, x, y)
+                return totals, shares
+            found = [Exact(m.model, m.guide)(x, y) for m in self.members]
+            totals, shares = (torch.stack(each) for each in zip(*found, strict=True))
+            return totals, shares
 
     def _captured(self, values: Tensor, x: Tensor, y: Tensor) -> graphs.Function:
         """Return the evaluation of all members as one graph."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.log_files import LogFiles
+    from pyromoe.inference.processes import Processes
     from pyromoe.models.spec_file import SpecFile
 
 
@@ -44,27 +45,48 @@ def fit(
     it, to the same bits. So it does after a crash, from the last checkpoint.
     """
     from pyromoe.inference.inspection import show
+    from pyromoe.inference.processes import joined, restarted
     from pyromoe.inference.run_directory import save_run
     from pyromoe.inference.summaries.of_directory import summarise
     from pyromoe.inference.svi import fit as run
 
     file = _read(spec, set_, treatment)
-    target = _target(out, file, spec, resume=resume)
-    if resume and _is_finished(target):
-        return
-    with _resumable(target, resume=resume, overwrite=overwrite) as (folder, checkpoints):
-        with terminal.progress() as report:
-            result = run(
-                file,
-                budget=_budget(budget),
-                progress=report,
-                checkpoints=checkpoints,
-                log=_logs(file, folder),
-            )
-        save_run(result, folder, target)
+    resume = resume or restarted()
+    with joined() as processes:
+        target = _target(out, file, spec, resume=resume)
+        finished = processes.first and resume and _is_finished(target)
+        if processes.said(finished)[0]:
+            return
+        if not processes.first:
+            _take_part(file, _budget(budget), processes)
+            return
+        with _resumable(target, processes, resume=resume, overwrite=overwrite) as (
+            folder,
+            checkpoints,
+        ):
+            with terminal.progress() as report:
+                result = run(
+                    file,
+                    budget=_budget(budget),
+                    progress=report,
+                    checkpoints=checkpoints,
+                    log=_logs(file, folder),
+                    processes=processes,
+                )
+            save_run(result, folder, target)
     show(summarise(target))
     terminal.out.print(f"\nwritten to {target}; next: pyromoe inspect {target}", markup=False)
     write_and_say(target)
+
+
+def _take_part(file: SpecFile, budget: Any, processes: Processes) -> None:
+    """Compute this process's share of a fit that process 0 writes down."""
+    from pyromoe.inference.shared_checkpoints import SharedCheckpoints
+    from pyromoe.inference.svi import fit as run
+
+    with terminal.deferring() as signals:
+        checkpoints = SharedCheckpoints(Path(), processes, signals)
+        run(file, budget=budget, checkpoints=checkpoints, processes=processes)
 
 
 def compare(
@@ -86,6 +108,7 @@ def compare(
     with it, and repeats no fit that has ended.
     """
     from pyromoe.inference.comparison import compare as run
+    from pyromoe.inference.processes import Processes
     from pyromoe.inference.run_directory import save_run
     from pyromoe.inference.store import save_spec, write_csv, write_json
     from pyromoe.inference.verified import seal
@@ -96,7 +119,8 @@ def compare(
     target = _target(out, file, spec, resume=resume)
     if resume and _is_finished(target):
         return
-    with _resumable(target, resume=resume, overwrite=overwrite) as (folder, checkpoints):
+    alone = Processes()
+    with _resumable(target, alone, resume=resume, overwrite=overwrite) as (folder, checkpoints):
 
         def keep(name: str, result: Any) -> None:
             (folder / name).mkdir(exist_ok=True)
@@ -159,17 +183,17 @@ def _is_finished(target: Path) -> bool:
 
 @contextmanager
 def _resumable(
-    target: Path, *, resume: bool, overwrite: bool
+    target: Path, processes: Processes, *, resume: bool, overwrite: bool
 ) -> Iterator[tuple[Path, Checkpoints]]:
     """Give the folder to write in and its checkpoints, and hold signals until these are saved."""
-    from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.directories import resumable_directory
+    from pyromoe.inference.shared_checkpoints import SharedCheckpoints
 
     with (
         resumable_directory(target, resume=resume, overwrite=overwrite) as place,
         terminal.deferring() as signals,
     ):
-        checkpoints = Checkpoints(place.checkpoints, signals)
+        checkpoints = SharedCheckpoints(place.checkpoints, processes, signals)
         if checkpoints.note:
             terminal.err.print(checkpoints.note, markup=False)
         if checkpoints.parts:

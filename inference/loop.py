@@ -20,6 +20,8 @@ from pyromoe.inference.optimisers import OPTIMISERS
 from pyromoe.inference.probabilities import CHUNK, effective_experts, log_jacobian, to_tensors
 from pyromoe.inference.pulse import Pulse
 from pyromoe.inference.rollback import Rollback
+from pyromoe.inference.sharded import ShardedStep
+from pyromoe.inference.shards import Shards
 from pyromoe.inference.step import Step
 from pyromoe.models import log_joint
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from pyromoe.inference.batches import Batch
     from pyromoe.inference.budget import Budget
     from pyromoe.inference.elbo import Treatment_ELBO
     from pyromoe.inference.events import Log
@@ -55,6 +58,7 @@ class Loop:
         budget: for each restart.
         report: called with the share that is done and what is being done.
         log: told of every row of the history, and of what else happens.
+        shards: into how many parts a batch is divided, and which are this process's.
         save: called after every step, and after the last with True; None to save nothing.
     """
 
@@ -66,9 +70,11 @@ class Loop:
         budget: Budget,
         report: Callable[[float, str], None],
         log: Log = silent,
+        shards: Shards = Shards(),  # noqa: B008  # frozen
         save: Callable[[Loop, bool], None] | None = None,
     ) -> None:
         self.plan, self.budget, self.log, self.save = plan, budget, log, save
+        self.shards = shards
         self.report = Pulse(report)
         self.restarts = [restart for restart, _, _ in starts]
         self.x, self.y = to_tensors(data.train, plan.spec)
@@ -76,42 +82,48 @@ class Loop:
         self.log_jacobian = float((log_jacobian(data.encoding, self.y) * weight).sum())
         settings, n = plan.spec.fit, len(self.x)
         size = n if settings.batch_size == "full" else min(settings.batch_size, n)
-        self.batches = Batches(self.x, self.y, size, [order for _, _, order in starts])
+        orders = [order for _, _, order in starts]
+        self.batches = Batches(self.x, self.y, size, orders, shards)
         evaluations = plan.treatment.evaluations(plan.config, plan.spec.experts.number)
         number = self.batches.number
         self.total = budget.steps(number, evaluations * n / number)
         members = [(elbo, restart.model, restart.guide) for restart, elbo, _ in starts]
-        self.take = Step(
+        make: Callable[..., Step] = Step
+        if shards.divided:
+            make = partial(ShardedStep, shards=shards)
+        self.take = make(
             *members[0],
             optimiser=OPTIMISERS[settings.optimiser or "adam"].decaying(settings.weight_decay),
             mode=settings.mode,
             divide_by=n,
             beside=members[1:],
         )
-        self.evaluation = Evaluation(self.take.members)
+        self.evaluation = Evaluation(self.take.members, shards)
         self.collapse = Collapse(plan.spec, self.restarts, log)
         self.rollback = Rollback(self.take, self.restarts, partial(diagnose, data, plan.spec), log)
         watches = data.kept is not None and settings.early_stopping is not None
-        self.watch = EarlyStopping(plan, data, self.restarts, self.take) if watches else None
+        self.watch = (
+            EarlyStopping(plan, data, self.restarts, self.take, shards) if watches else None
+        )
         self.rate, self.options = settings.learning_rate, dict[str, float]()
         self.epoch, self.written = 0, -1.0
         self.losses: list[list[float]] = []  # of the steps of this epoch
         self.bucket = -1
-        self.started = time.perf_counter()
+        self.started, self.clock = time.perf_counter(), 0.0
 
     def done(self) -> float:
         """Return the share of the budget that is used up."""
         if self.total is not None:
             return self.take.taken / self.total
-        return min(1.0, self.elapsed / (self.budget.amount * len(self.restarts)))
+        return min(1.0, self.clock / (self.budget.amount * len(self.restarts)))
 
     def run(self) -> None:
         """Take steps until the budget is used up or no restart is left that goes on."""
         ended = False
-        # Time passes between two looks at the clock: what ends the fit is asked once an epoch.
+        self._look()
         while not ended:
-            for x, y in self.batches.left(len(self.losses)):
-                self.losses.append(self.step(x, y))
+            for batch in self.batches.left(len(self.losses)):
+                self.losses.append(self.step(batch))
                 self.report.beat(self.done, self.epoch + 1)
                 if self.done() >= 1 or not self._going():
                     break
@@ -141,21 +153,21 @@ class Loop:
             self.save(self, True)
         self.take.hand_over()
 
-    def step(self, x: Tensor, y: Tensor) -> list[float]:
+    def step(self, batch: Batch) -> list[float]:
         """Take one step; return each restart's loss, nats a datum."""
         done, self.rate = self.done(), self.plan.spec.fit.learning_rate
         if self.plan.spec.fit.schedule == "cosine":
             self.rate *= (1 + math.cos(math.pi * done)) / 2
         self.options = {name: s.at(done) for name, s in self.plan.schedules.items()}
         self.take.ahead = self._ahead(done)
-        losses = self.take(
-            x,
-            y,
-            len(self.x),
+        losses = self.take.over(
+            [(x, y, len(self.x)) for x, y in batch.pieces],
+            batch.rows,
             learning_rate=self.rate,
             options=self.options,
             stacked=self.batches.stacked,
         )
+        self._look()
         for restart in self.restarts:
             restart.steps += restart.going
         return self.rollback.check(losses.reshape(-1).tolist())
@@ -208,6 +220,12 @@ class Loop:
 
     def _going(self) -> list[Restart]:
         return [restart for restart in self.restarts if restart.going]
+
+    def _look(self) -> None:
+        """Look at the clock, process 0's in all, where it says when the fit ends."""
+        if self.total is None:
+            now = torch.tensor(self.elapsed, dtype=torch.float64)
+            self.clock = float(self.shards.processes.of_first(now))
 
     @property
     def elapsed(self) -> float:

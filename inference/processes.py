@@ -33,6 +33,7 @@ class Processes:
     Attributes:
         rank: which it is, from 0.
         size: W, how many there are.
+        launched: whether torchrun started them.
 
     >>> import torch
     >>> from pyromoe.inference import Processes
@@ -43,6 +44,7 @@ class Processes:
 
     rank: int = 0
     size: int = 1
+    launched: bool = False
 
     @property
     def first(self) -> bool:
@@ -104,6 +106,11 @@ def launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def restarted() -> bool:
+    """Whether torchrun started this process anew, after one of them had died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
 @contextmanager
 def joined() -> Iterator[Processes]:
     """Join the processes that torchrun started with this one, and leave them at the end.
@@ -122,7 +129,7 @@ def joined() -> Iterator[Processes]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE)
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size())
+        yield Processes(dist.get_rank(), dist.get_world_size(), launched=True)
     finally:
         dist.destroy_process_group()
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Node = tuple[int, int]
 
+USUAL = 8
+"""Shards of a batch where several processes may divide it."""
 SMALL = 2**15
 """Vectors up to so many numbers go to all processes at once: fewer messages, if more numbers."""
 
@@ -98,6 +100,11 @@ class Shards:
     def _of(self, rank: int) -> range:
         size = self.processes.size
         return range(rank * self.number // size, (rank + 1) * self.number // size)
+
+
+def usual(processes: Processes) -> int:
+    """Return how many shards there are where a spec does not say: one, if a process is alone."""
+    return max(USUAL, processes.size) if processes.launched else 1
 
 
 def key(base: int, step: int, shard: int) -> int:

@@ -15,6 +15,7 @@ members (the restarts of a fit) in one matrix, (R, P), and one graph serves them
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -29,7 +30,7 @@ from pyromoe.inference.replay import replayed
 from pyromoe.models import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor
     from torch.fx import GraphModule
@@ -148,6 +149,15 @@ class Step:
         """How steps were run: for metrics and messages."""
         return self.note or (self.auto.text if self.mode == "auto" else self.mode)
 
+    def over(self, pieces: Sequence[tuple[Any, ...]], rows: int, **options: Any) -> Tensor:
+        """Take a step, the arguments given as the one piece of a batch; see `ShardedStep.over`."""
+        (piece,) = pieces
+        return self(*piece, **options)
+
+    def agreed(self, *, stops: bool) -> bool:
+        """Return whether to stop, from whether this process is asked to; see `ShardedStep`."""
+        return stops
+
     def hand_over(self) -> None:
         """Give modules numbers of their own in the place of views, and treatments their states."""
         for r, member in enumerate(self.members):
@@ -197,7 +207,11 @@ class Step:
         return self.runs[key]
 
     def _eagerly(self, call: Call) -> Run:
-        """Return the step in Python, member by member."""
+        """Return the step in Python."""
+        return self._replay(self.optimiser.with_gradient(self._in_python(call)), [])
+
+    def _in_python(self, call: Call) -> graphs.Function:
+        """Return the gradient in Python, member by member."""
         gradients = [self._gradient(member, call) for member in self.members]
         one_by_one = graphs.one_by_one(gradients, self._shared(call, 0))
 
@@ -205,33 +219,49 @@ class Step:
             with pyro.validation_enabled(False):  # what is not finite is refused afterwards
                 return one_by_one(*given)
 
-        return self._replay(self.optimiser.with_gradient(gradient), [])
+        return gradient
 
     def _as_graph(self, mode: Mode, call: Call, knobs: list[Tensor]) -> Run | None:
         """Return the step as a graph, or None, and say why, where it cannot be captured."""
-        first, many = call.of(0), len(self.members) > 1
+        with self._capturing():
+            gradient, given, recipe = self._to_capture(call, knobs)
+            given = [knobs[0], self.scale, *self.moments, *given]
+            graph = graphs.capture(self.optimiser.with_gradient(gradient), given)
+            self.auto.captured(call.key, graph, given)
+            return self._replay(self._made(mode, call, graph, given), recipe)
+        return None
+
+    @contextmanager
+    def _capturing(self) -> Iterator[None]:
+        """Go on without a graph, and say why, where a program cannot be captured."""
         try:
             with pyro.validation_enabled(False):
-                recipe = self.members[0].recipe(first)
-                noise = [like.new_full(shape, 0.5) for _, shape, like in recipe]
-                gradient = self._gradient(self.members[0], call, len(noise))
-                if many:
-                    held = [h[0] for h in self._held()]
-                    one = graphs.capture(gradient, [*held, *noise, *tensors_in(first), *knobs[1:]])
-                    gradient = graphs.side_by_side(one, self._shared(call, len(noise)))
-                    noise = [torch.stack([n] * len(self.members)) for n in noise]
-                given = [*self.moments, *self._held(), *noise, *tensors_in(call.args), *knobs[1:]]
-                given = [knobs[0], self.scale, *given]
-                graph = graphs.capture(self.optimiser.with_gradient(gradient), given)
+                yield
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             if isinstance(error, InputError):
                 raise
             self.note = f"eager: it cannot be captured ({graphs.reason(error)})"
-            return None
-        self.auto.captured(call.key, graph, given)
-        if mode == "compiled":
-            return self._replay(self._compiled(call, graph, given), recipe)
-        return self._replay(replayed(graph), recipe)
+
+    def _to_capture(
+        self, call: Call, knobs: list[Tensor]
+    ) -> tuple[graphs.Function, list[Tensor], Recipe]:
+        """Return the gradient of all members, what it is given, and how its noise is drawn."""
+        first, many = call.of(0), len(self.members) > 1
+        recipe = self.members[0].recipe(first)
+        noise = [like.new_full(shape, 0.5) for _, shape, like in recipe]
+        gradient = self._gradient(self.members[0], call, len(noise))
+        if many:
+            held = [h[0] for h in self._held()]
+            one = graphs.capture(gradient, [*held, *noise, *tensors_in(first), *knobs[1:]])
+            gradient = graphs.side_by_side(one, self._shared(call, len(noise)))
+            noise = [torch.stack([n] * len(self.members)) for n in noise]
+        return gradient, [*self._held(), *noise, *tensors_in(call.args), *knobs[1:]], recipe
+
+    def _made(
+        self, mode: Mode, call: Call, graph: GraphModule, given: list[Tensor]
+    ) -> graphs.Function:
+        """Return a graph as it is run."""
+        return self._compiled(call, graph, given) if mode == "compiled" else replayed(graph)
 
     def _compiled(self, call: Call, graph: GraphModule, given: list[Tensor]) -> graphs.Function:
         """Return the graph compiled, or as it is where there is no compiler that takes it."""
@@ -246,22 +276,30 @@ class Step:
 
     def _replay(self, step: graphs.Function, recipe: Recipe) -> Run:
         """Return the step by a function, its noise drawn from each member's own source."""
-        sources: list[Any] = [m.elbo for m in self.members]
 
         def run(tensors: list[Tensor], knobs: list[Tensor]) -> Tensor:
-            noise = [[s.noise.raw(*entry) for entry in recipe] for s in sources]
-            drawn = noise[0] if len(noise) == 1 else map(torch.stack, zip(*noise, strict=True))
+            drawn = self._drawn(recipe)
             with torch.no_grad():
-                before, rule = [*self.moments, *self._held()[1:]], self.optimiser
                 given = [*self.moments, *self._held(), *drawn, *tensors, *knobs[1:]]
-                loss, self.fine, *found = step(knobs[0], self.scale, *given)
-                after = rule.take(self.values, before, knobs[0], self.fine, *found)
-            self.moments, self.state = after[: rule.moments], after[rule.moments :]
-            if self.state and len(sources) == 1:
-                self._give_state(0)
-            return loss
+                return self._taken(knobs[0], *step(knobs[0], self.scale, *given))
 
         return run
+
+    def _drawn(self, recipe: Recipe) -> list[Tensor]:
+        """Return the raw noise of a step, (...), or of all members, (R, ...)."""
+        sources: list[Any] = [m.elbo for m in self.members]
+        noise = [[s.noise.raw(*entry) for entry in recipe] for s in sources]
+        return noise[0] if len(noise) == 1 else [*map(torch.stack, zip(*noise, strict=True))]
+
+    def _taken(self, factors: Tensor, loss: Tensor, fine: Tensor, *found: Tensor) -> Tensor:
+        """Take over what a step found where it is fine; return the loss."""
+        before, rule = [*self.moments, *self._held()[1:]], self.optimiser
+        self.fine = fine
+        after = rule.take(self.values, before, factors, fine, *found)
+        self.moments, self.state = after[: rule.moments], after[rule.moments :]
+        if self.state and len(self.members) == 1:
+            self._give_state(0)
+        return loss
 
     def _gradient(self, member: Member, call: Call, draws: int | None = None) -> graphs.Function:
         return member.function(call, self.structure, draws, self.divide_by)

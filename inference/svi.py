@@ -20,9 +20,11 @@ from pyromoe.inference.events import silent, tell_end, told
 from pyromoe.inference.loop import Loop, NumericalError
 from pyromoe.inference.maximum_likelihood import maximum_likelihood
 from pyromoe.inference.plan import make_plan
+from pyromoe.inference.processes import ALONE, Processes, agree
 from pyromoe.inference.restart import Restart
 from pyromoe.inference.result import Fit
-from pyromoe.inference.unfinished import recognise, run
+from pyromoe.inference.shards import Shards, usual
+from pyromoe.inference.unfinished import digest, recognise, run
 from pyromoe.inference.weights import LogPosterior, complete, log_ratios
 from pyromoe.models import InputError
 from pyromoe.models.data import from_table, load
@@ -55,6 +57,7 @@ def fit(
     data: Data | None = None,
     checkpoints: Checkpoints | None = None,
     log: Log = silent,
+    processes: Processes = ALONE,
 ) -> Fit:
     """Fit a mixture of experts.
 
@@ -71,6 +74,7 @@ def fit(
             from. A fit by em or lbfgs, which is soon over, begins anew.
         log: told of every row of the history as it is made, and of what else happens; `LogFiles`
             writes it down.
+        processes: which make the fit together, from `joined()`; each returns the same.
 
     Returns:
         The restart with the highest log-likelihood plus log prior of the training rows; with early
@@ -90,14 +94,14 @@ def fit(
     """
     file = as_file(spec)
     plan = make_plan(file)
-    if data is None:
-        data = load(file) if table is None else from_table(plan.spec, table)
+    data = _agreed(processes, file, plan.spec, table) if data is None else data
     if plan.spec.fit.early_stopping is not None and data.kept is None:
         what, remedy = "no row of these data was kept back", "encode them with this spec"
         raise InputError(what, file=data.source, field="fit.early_stopping", remedy=remedy)
     if at_fault := values_at_fault(data):
         raise NumericalError(f"{data.source}: {at_fault}; {CORRECT}")
-    plan = dataclasses.replace(plan, spec=settle(plan.spec, len(data.train.rows)))
+    spec = settle(plan.spec, len(data.train.rows), usual(processes))
+    plan, shards = dataclasses.replace(plan, spec=spec), Shards(spec.fit.shards or 1, processes)
     if checkpoints is not None:
         recognise(checkpoints, plan.spec, data, budget)
     report = progress or (lambda done, text: None)
@@ -106,9 +110,25 @@ def fit(
             found = _converged(plan, data, budget, report, checkpoints, log)
         else:
             budget = budget or Budget("epochs", plan.spec.fit.epochs)
-            found = _best(plan, data, budget, report, checkpoints, log)
+            found = _best(plan, data, budget, report, checkpoints, log, shards)
     tell_end(log, found)
     return found
+
+
+def _agreed(processes: Processes, file: SpecFile, spec: Spec, table: object) -> Data:
+    """Return the data, of which every process has the same.
+
+    Raises:
+        InputError: in every process, for what one of them found.
+    """
+    data, error = None, None
+    try:
+        data = load(file) if table is None else from_table(spec, table)
+    except InputError as found:
+        error = found
+    agree(processes, "" if data is None or processes.size == 1 else digest(data), error)
+    assert data is not None
+    return data
 
 
 def _best(
@@ -118,6 +138,7 @@ def _best(
     report: Report,
     checkpoints: Checkpoints | None,
     log: Log,
+    shards: Shards,
 ) -> Fit:
     """Return the best of some restarts, each of which takes the steps of a budget."""
     number = plan.spec.fit.restarts
@@ -128,7 +149,7 @@ def _best(
             share = (group.start + done * len(group)) / number
             report(share, _label(group, number) + text)
 
-        restarts += _restarts(plan, data, group, budget, tell, checkpoints, log)
+        restarts += _restarts(plan, data, group, budget, tell, checkpoints, log, shards)
     best = max(restarts, key=lambda r: r.score)
     if best.log_likelihood is None:
         raise NumericalError(best.failure)
@@ -216,9 +237,11 @@ def _restarts(
     report: Report,
     checkpoints: Checkpoints | None,
     log: Log,
+    shards: Shards,
 ) -> list[Restart]:
     """Return fits from several starts, made side by side."""
-    loop = Loop(plan, data, [start(plan, data, number) for number in group], budget, report, log)
+    starts = [start(plan, data, number) for number in group]
+    loop = Loop(plan, data, starts, budget, report, log, shards)
     if checkpoints is None:
         loop.run()
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import signal
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -124,11 +125,12 @@ def run(loop: Loop, checkpoints: Checkpoints, name: str) -> None:
     every, signals = loop.plan.spec.fit.checkpoint_seconds, checkpoints.signals
 
     def save(loop: Loop, ended: bool) -> None:
-        if ended or checkpoints.due(every):
+        stops = loop.take.agreed(stops=signals.came is not None)
+        if ended or stops or checkpoints.due(every):
             checkpoints.keep(name, saved(loop, ended=ended))
             loop.log("checkpoint", part=name, step=loop.take.taken)
-        if signals.came is not None:
-            raise Stopped(signals.came)
+        if stops:
+            raise Stopped(signals.came or signal.SIGTERM)
 
     before = checkpoints.take(name)
     if before is not None:

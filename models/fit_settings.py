@@ -145,6 +145,16 @@ class Fit(Section):
             "one compiled by torch; auto chooses by the work ahead."
         ),
     ] = "auto"
+    shards: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=4096,
+            description="Parts of a batch, each computed by itself and added up in one order, so "
+            "that one process and several give the same bits; each process has some of them. Left "
+            "out: 1, and 8 under torchrun.",
+        ),
+    ] = None
     checkpoint_seconds: Annotated[
         float,
         Field(

@@ -343,10 +343,10 @@ def test_a_parameter_that_turns_bad_goes_back(value: float) -> None:
     def plant(loop: Loop) -> None:
         step = loop.step
 
-        def planted(x: Tensor, y: Tensor) -> list[float]:
+        def planted(batch: Batch) -> list[float]:
             if loop.take.taken == 10:
                 loop.take.values[1, 1] = value
-            return step(x, y)
+            return step(batch)
 
         loop.step = planted  # type: ignore[method-assign]
 
@@ -398,10 +398,10 @@ def test_a_learning_rate_that_is_too_large_once_is_recovered_from(optimiser: str
     def too_far(loop: Loop) -> None:
         step = loop.step
 
-        def planted(x: Tensor, y: Tensor) -> list[float]:
+        def planted(batch: Batch) -> list[float]:
             far = 1e12 if loop.take.taken == 8 else 1.0
             loop.take.scale[1] *= far
-            found = step(x, y)
+            found = step(batch)
             loop.take.scale[1] /= far
             return found
 
