@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pyromoe.inference.batches import Batch
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.choice import settle
 from pyromoe.inference.loop import Loop

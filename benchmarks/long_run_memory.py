@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from pyromoe.inference import Checkpoints, LogFiles, fit
+from pyromoe.inference.batches import Batch
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.loop import Loop
 from pyromoe.models import parse_spec

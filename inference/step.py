@@ -149,10 +149,18 @@ class Step:
         """How steps were run: for metrics and messages."""
         return self.note or (self.auto.text if self.mode == "auto" else self.mode)
 
-    def over(self, pieces: Sequence[tuple[Any, ...]], rows: int, **options: Any) -> Tensor:
+    def over(
+        self,
+        pieces: Sequence[tuple[Any, ...]],
+        rows: int,
+        *,
+        learning_rate: float = 0.01,
+        options: Mapping[str, float] | None = None,
+        stacked: bool = False,
+    ) -> Tensor:
         """Take a step, the arguments given as the one piece of a batch; see `ShardedStep.over`."""
         (piece,) = pieces
-        return self(*piece, **options)
+        return self(*piece, learning_rate=learning_rate, options=options, stacked=stacked)
 
     def agreed(self, *, stops: bool) -> bool:
         """Return whether to stop, from whether this process is asked to; see `ShardedStep`."""

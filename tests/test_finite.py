@@ -14,6 +14,7 @@ from problems import problem
 
 from pyromoe.guides import Seeded
 from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit, optimisers, svi
+from pyromoe.inference.batches import Batch
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.build import build
 from pyromoe.inference.collapse import Collapse, collapsed
