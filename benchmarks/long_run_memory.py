@@ -17,15 +17,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pyromoe.inference import Checkpoints, LogFiles, fit
-from pyromoe.inference.batches import Batch
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.loop import Loop
 from pyromoe.models import parse_spec
+
+if TYPE_CHECKING:
+    from pyromoe.inference.batches import Batch
 
 TEXT = """
 data: {dataset: engel}

@@ -15,36 +15,29 @@ members (the restarts of a fit) in one matrix, (R, P), and one graph serves them
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pyro
 import torch
 
 from pyromoe.inference import graph as graphs
-from pyromoe.inference.auto import Auto
 from pyromoe.inference.call import Call, form, tensors_in
-from pyromoe.inference.members import Member, flat, take_up, to_state
 from pyromoe.inference.optimisers import Optimiser, as_optimiser
-from pyromoe.inference.replay import replayed
-from pyromoe.models import InputError
+from pyromoe.inference.side_by_side import SideBySide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
-    from torch.fx import GraphModule
 
     from pyromoe.guides.noise import Recipe
     from pyromoe.inference.auto import Mode
-    from pyromoe.inference.checkpoints import Saved
     from pyromoe.inference.elbo import Treatment_ELBO
     from pyromoe.models.trace import Program
 
     Run = Callable[[list[Tensor], list[Tensor]], Tensor]
 
 
-class Step:
+class Step(SideBySide):
     """A step that updates the parameters of a model and its guide, or of several side by side.
 
     Works on any program and guide that `Treatment_ELBO` takes, their parameters in modules. Where
@@ -94,14 +87,9 @@ class Step:
         divide_by: float = 1.0,
         beside: Sequence[tuple[Treatment_ELBO, Program, Program]] = (),
     ) -> None:
-        self.members = [Member(elbo, model, guide), *(Member(*each) for each in beside)]
-        self.mode, self.note = mode, ""
-        self.auto = Auto("captured" if beside else "eager")
-        self.divide_by, self.optimiser = divide_by, as_optimiser(optimiser)
-        self.values = flat(self.members)
+        super().__init__([(elbo, model, guide), *beside], divide_by)
+        self.mode, self.optimiser = mode, as_optimiser(optimiser)
         self.moments = [torch.zeros_like(self.values) for _ in range(self.optimiser.moments)]
-        self.state: list[Tensor] | None = None
-        self.before: Saved | None = None  # what is to be taken up
         self.scale = torch.ones_like(self.values[..., :1])
         self.fine = self.scale > 0
         self.taken, self.ahead = 0, 0
@@ -190,21 +178,6 @@ class Step:
         knobs = [torch.tensor(factors, dtype=self.values.dtype)]
         return knobs + [torch.tensor(v, dtype=torch.float64) for v in options.values()]
 
-    def _begin(self, call: Call) -> None:
-        """Look at every member, and take over the treatments' states."""
-        leaves = []
-        for r, member in enumerate(self.members):
-            found, self.structure = member.begin(call.of(r))
-            leaves.append(found)
-        stacked = [torch.stack(each) for each in zip(*leaves, strict=True)]
-        self.state = stacked if len(self.members) > 1 else leaves[0]
-        self.state = take_up(self.members, self.before, self.state)
-
-    def _give_state(self, r: int) -> None:
-        assert self.state is not None
-        leaves = [leaf[r] for leaf in self.state] if len(self.members) > 1 else self.state
-        self.members[r].elbo.state = to_state(leaves, self.structure)
-
     def _run(self, mode: Mode, call: Call, knobs: list[Tensor]) -> Run:
         """Return the function that takes a step of this form."""
         key = (mode, call.key)
@@ -218,17 +191,6 @@ class Step:
         """Return the step in Python."""
         return self._replay(self.optimiser.with_gradient(self._in_python(call)), [])
 
-    def _in_python(self, call: Call) -> graphs.Function:
-        """Return the gradient in Python, member by member."""
-        gradients = [self._gradient(member, call) for member in self.members]
-        one_by_one = graphs.one_by_one(gradients, self._shared(call, 0))
-
-        def gradient(*given: Tensor) -> list[Tensor]:
-            with pyro.validation_enabled(False):  # what is not finite is refused afterwards
-                return one_by_one(*given)
-
-        return gradient
-
     def _as_graph(self, mode: Mode, call: Call, knobs: list[Tensor]) -> Run | None:
         """Return the step as a graph, or None, and say why, where it cannot be captured."""
         with self._capturing():
@@ -238,49 +200,6 @@ class Step:
             self.auto.captured(call.key, graph, given)
             return self._replay(self._made(mode, call, graph, given), recipe)
         return None
-
-    @contextmanager
-    def _capturing(self) -> Iterator[None]:
-        """Go on without a graph, and say why, where a program cannot be captured."""
-        try:
-            with pyro.validation_enabled(False):
-                yield
-        except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
-            if isinstance(error, InputError):
-                raise
-            self.note = f"eager: it cannot be captured ({graphs.reason(error)})"
-
-    def _to_capture(
-        self, call: Call, knobs: list[Tensor]
-    ) -> tuple[graphs.Function, list[Tensor], Recipe]:
-        """Return the gradient of all members, what it is given, and how its noise is drawn."""
-        first, many = call.of(0), len(self.members) > 1
-        recipe = self.members[0].recipe(first)
-        noise = [like.new_full(shape, 0.5) for _, shape, like in recipe]
-        gradient = self._gradient(self.members[0], call, len(noise))
-        if many:
-            held = [h[0] for h in self._held()]
-            one = graphs.capture(gradient, [*held, *noise, *tensors_in(first), *knobs[1:]])
-            gradient = graphs.side_by_side(one, self._shared(call, len(noise)))
-            noise = [torch.stack([n] * len(self.members)) for n in noise]
-        return gradient, [*self._held(), *noise, *tensors_in(call.args), *knobs[1:]], recipe
-
-    def _made(
-        self, mode: Mode, call: Call, graph: GraphModule, given: list[Tensor]
-    ) -> graphs.Function:
-        """Return a graph as it is run."""
-        return self._compiled(call, graph, given) if mode == "compiled" else replayed(graph)
-
-    def _compiled(self, call: Call, graph: GraphModule, given: list[Tensor]) -> graphs.Function:
-        """Return the graph compiled, or as it is where there is no compiler that takes it."""
-        started = time.perf_counter()
-        try:
-            compiled = graphs.compiled(graph, given)
-            self.auto.compiled(call.key, time.perf_counter() - started)
-            return compiled
-        except Exception as error:  # inductor raises what its compiler raises
-            self.note = f"captured: it cannot be compiled ({graphs.reason(error)})"
-            return replayed(graph)
 
     def _replay(self, step: graphs.Function, recipe: Recipe) -> Run:
         """Return the step by a function, its noise drawn from each member's own source."""
@@ -293,12 +212,6 @@ class Step:
 
         return run
 
-    def _drawn(self, recipe: Recipe) -> list[Tensor]:
-        """Return the raw noise of a step, (...), or of all members, (R, ...)."""
-        sources: list[Any] = [m.elbo for m in self.members]
-        noise = [[s.noise.raw(*entry) for entry in recipe] for s in sources]
-        return noise[0] if len(noise) == 1 else [*map(torch.stack, zip(*noise, strict=True))]
-
     def _taken(self, factors: Tensor, loss: Tensor, fine: Tensor, *found: Tensor) -> Tensor:
         """Take over what a step found where it is fine; return the loss."""
         before, rule = [*self.moments, *self._held()[1:]], self.optimiser
@@ -308,16 +221,3 @@ class Step:
         if self.state and len(self.members) == 1:
             self._give_state(0)
         return loss
-
-    def _gradient(self, member: Member, call: Call, draws: int | None = None) -> graphs.Function:
-        return member.function(call, self.structure, draws, self.divide_by)
-
-    def _held(self) -> list[Tensor]:
-        """Return values and states."""
-        assert self.state is not None
-        return [self.values, *self.state]
-
-    def _shared(self, call: Call, draws: int) -> list[bool]:
-        """Return which arguments of a gradient are the same for all members."""
-        own, tensors = len(self._held()) + draws, len(tensors_in(call.args))
-        return [*[False] * own, *[not call.stacked] * tensors, *[True] * len(call.names)]

@@ -14,7 +14,6 @@ from problems import problem
 
 from pyromoe.guides import Seeded
 from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit, optimisers, svi
-from pyromoe.inference.batches import Batch
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.build import build
 from pyromoe.inference.collapse import Collapse, collapsed
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.inference.auto import Mode
+    from pyromoe.inference.batches import Batch
     from pyromoe.models.divide import Data
 
 BAD = (math.nan, math.inf, -math.inf, 1e30)
