@@ -26,7 +26,8 @@ from pyromoe.inference.choice import settle
 from pyromoe.inference.loop import Loop
 from pyromoe.inference.optimisers import FIRST, OPTIMISERS, SECOND, SMALLEST, Optimiser
 from pyromoe.inference.plan import make_plan
-from pyromoe.inference.svi import one_thread, start
+from pyromoe.inference.restarts import start
+from pyromoe.inference.svi import one_thread
 from pyromoe.models.data import load
 from pyromoe.models.spec_file import read_spec
 

@@ -33,12 +33,12 @@ BOUND = 6.0
 
 
 def timed(file: SpecFile, restarts: int, room: int) -> tuple[float, Fit]:
-    """Return the seconds of a fit, and the fit; `room` as `svi.SIDE_BY_SIDE`."""
+    """Return the seconds of a fit, and the fit; `room` as `restarts.SIDE_BY_SIDE`."""
     settings = file.spec.fit.model_copy(
         update={"restarts": restarts, "mode": "captured", "optimiser": "adam"}
     )
     file = replace(file, spec=file.spec.model_copy(update={"fit": settings}))
-    with patch.object(svi, "SIDE_BY_SIDE", room):
+    with patch.object(restarts, "SIDE_BY_SIDE", room):
         started = time.perf_counter()
         found = svi.fit(file)
     return time.perf_counter() - started, found

@@ -32,7 +32,7 @@ from pyromoe.inference.budget import Budget
 from pyromoe.inference.loop import Loop, NumericalError
 from pyromoe.inference.plan import make_plan, with_treatment
 from pyromoe.inference.probabilities import log_likelihood, to_tensors
-from pyromoe.inference.svi import start
+from pyromoe.inference.restarts import start
 from pyromoe.models import read_spec
 from pyromoe.models.data import load
 

@@ -15,8 +15,10 @@ from typing import Annotated
 import typer
 
 import pyromoe
-from pyromoe.inference import commands, fit_commands, terminal
+from pyromoe.inference import commands, terminal
 from pyromoe.inference.coefficients_command import coefficients, evaluate
+from pyromoe.inference.compare_command import compare
+from pyromoe.inference.fit_command import fit
 from pyromoe.inference.gradients_command import gradients
 from pyromoe.inference.new_command import new
 from pyromoe.inference.options import Overwrite, Settings, SpecPath  # noqa: TC001  # typer reads them
@@ -68,8 +70,8 @@ def check(spec: SpecPath, set_: Settings = None) -> None:
 
 
 for heavy in (
-    fit_commands.fit,
-    fit_commands.compare,
+    fit,
+    compare,
     select,
     gradients,
     commands.predict,

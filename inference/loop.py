@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from pyromoe.inference.batches import Batches
+from pyromoe.inference.clock import Clock
 from pyromoe.inference.collapse import Collapse
 from pyromoe.inference.diagnosis import diagnose
 from pyromoe.inference.early_stopping import EarlyStopping
@@ -73,8 +73,7 @@ class Loop:
         shards: Shards = Shards(),  # noqa: B008  # frozen
         save: Callable[[Loop, bool], None] | None = None,
     ) -> None:
-        self.plan, self.budget, self.log, self.save = plan, budget, log, save
-        self.shards = shards
+        self.plan, self.log, self.save = plan, log, save
         self.report = Pulse(report)
         self.restarts = [restart for restart, _, _ in starts]
         self.x, self.y = to_tensors(data.train, plan.spec)
@@ -86,7 +85,8 @@ class Loop:
         self.batches = Batches(self.x, self.y, size, orders, shards)
         evaluations = plan.treatment.evaluations(plan.config, plan.spec.experts.number)
         number = self.batches.number
-        self.total = budget.steps(number, evaluations * n / number)
+        total = budget.steps(number, evaluations * n / number)
+        self.clock = Clock(total, budget.amount * len(starts), shards.processes)
         members = [(elbo, restart.model, restart.guide) for restart, elbo, _ in starts]
         make: Callable[..., Step] = Step
         if shards.divided:
@@ -109,18 +109,15 @@ class Loop:
         self.epoch, self.written = 0, -1.0
         self.losses: list[list[float]] = []  # of the steps of this epoch
         self.bucket = -1
-        self.started, self.clock = time.perf_counter(), 0.0
 
     def done(self) -> float:
         """Return the share of the budget that is used up."""
-        if self.total is not None:
-            return self.take.taken / self.total
-        return min(1.0, self.clock / (self.budget.amount * len(self.restarts)))
+        return self.clock.done(self.take.taken)
 
     def run(self) -> None:
         """Take steps until the budget is used up or no restart is left that goes on."""
         ended = False
-        self._look()
+        self.clock.look()
         while not ended:
             for batch in self.batches.left(len(self.losses)):
                 self.losses.append(self.step(batch))
@@ -148,7 +145,7 @@ class Loop:
         self.rollback.end()
         for restart in self.restarts:
             restart.mode = "" if restart.failure else self.take.ran
-            restart.seconds = self.elapsed / len(self.restarts)
+            restart.seconds = self.clock.elapsed / len(self.restarts)
         if self.save is not None:
             self.save(self, True)
         self.take.hand_over()
@@ -159,7 +156,7 @@ class Loop:
         if self.plan.spec.fit.schedule == "cosine":
             self.rate *= (1 + math.cos(math.pi * done)) / 2
         self.options = {name: s.at(done) for name, s in self.plan.schedules.items()}
-        self.take.ahead = self._ahead(done)
+        self.take.ahead = self.clock.ahead(self.take.taken)
         losses = self.take.over(
             [(x, y, len(self.x)) for x, y in batch.pieces],
             batch.rows,
@@ -167,7 +164,7 @@ class Loop:
             options=self.options,
             stacked=self.batches.stacked,
         )
-        self._look()
+        self.clock.look()
         for restart in self.restarts:
             restart.steps += restart.going
         return self.rollback.check(losses.reshape(-1).tolist())
@@ -176,7 +173,7 @@ class Loop:
         """Add a row to each restart's history and report."""
         n, best = len(self.x), -math.inf
         totals, shares = self._exact() if exact else ([None] * len(self.restarts), torch.empty(0))
-        common = {"learning_rate": self.rate, **self.options, "seconds": self.elapsed}
+        common = {"learning_rate": self.rate, **self.options, "seconds": self.clock.elapsed}
         for r, (restart, loss, total) in enumerate(zip(self.restarts, losses, totals, strict=True)):
             if restart.failure or restart.stopped_at not in (None, epoch):
                 continue
@@ -221,24 +218,6 @@ class Loop:
     def _going(self) -> list[Restart]:
         return [restart for restart in self.restarts if restart.going]
 
-    def _look(self) -> None:
-        """Look at the clock, process 0's in all, where it says when the fit ends."""
-        if self.total is None:
-            now = torch.tensor(self.elapsed, dtype=torch.float64)
-            self.clock = float(self.shards.processes.of_first(now))
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds that were spent."""
-        return time.perf_counter() - self.started
-
     def _bucket(self) -> int:
         """Return which of the rows of the history it is time for."""
         return int(self.done() * ROWS + 1e-9)
-
-    def _ahead(self, done: float) -> int:
-        """Return how many steps are to come, as far as is known."""
-        taken = self.take.taken
-        if self.total is not None:
-            return self.total - taken
-        return round(taken * (1 - done) / done) if taken > 1 else 1000

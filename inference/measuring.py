@@ -18,8 +18,8 @@ from pyromoe.inference.gradient_moments import MEASURES, Moments
 from pyromoe.inference.parts import Parts
 from pyromoe.inference.plan import make_plan, with_treatment
 from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.restarts import seeds_of
 from pyromoe.inference.result import Fit
-from pyromoe.inference.svi import seeds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

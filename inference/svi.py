@@ -7,21 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from pyromoe.guides import Seeded, WeightGuide
+from pyromoe.guides import WeightGuide
 from pyromoe.inference.budget import Budget
-from pyromoe.inference.build import build
 from pyromoe.inference.choice import settle
 from pyromoe.inference.diagnosis import CORRECT, values_at_fault
-from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.events import silent, tell_end, told
 from pyromoe.inference.loop import Loop, NumericalError
 from pyromoe.inference.maximum_likelihood import maximum_likelihood
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.processes import ALONE, Processes, agree
-from pyromoe.inference.restart import Restart
+from pyromoe.inference.restarts import groups, label, start
 from pyromoe.inference.result import Fit
 from pyromoe.inference.shards import Shards, usual
 from pyromoe.inference.unfinished import digest, recognise, run
@@ -37,6 +34,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.events import Log
     from pyromoe.inference.plan import Plan
+    from pyromoe.inference.restart import Restart
     from pyromoe.models import Spec
     from pyromoe.models.divide import Data
 
@@ -44,8 +42,6 @@ if TYPE_CHECKING:
 
 SCORED = 50
 """Draws of the weights from which the ELBO of a restart is estimated."""
-SIDE_BY_SIDE = 2**21
-"""Restarts are fitted side by side as long as their experts' widest layer has so few numbers."""
 
 
 def fit(
@@ -143,11 +139,11 @@ def _best(
     """Return the best of some restarts, each of which takes the steps of a budget."""
     number = plan.spec.fit.restarts
     restarts: list[Restart] = []
-    for group in _groups(plan, data):
+    for group in groups(plan, data):
 
         def tell(done: float, text: str, group: range = group) -> None:
             share = (group.start + done * len(group)) / number
-            report(share, _label(group, number) + text)
+            report(share, label(group, number) + text)
 
         restarts += _restarts(plan, data, group, budget, tell, checkpoints, log, shards)
     best = max(restarts, key=lambda r: r.score)
@@ -177,22 +173,6 @@ def as_file(spec: Spec | SpecFile | Path | str) -> SpecFile:
     return spec if isinstance(spec, SpecFile) else SpecFile(spec)
 
 
-def seeds_of(spec: Spec, number: int) -> tuple[int, int, int]:
-    """Return the seeds of a start: of its first values, its noise and the order of its rows."""
-    first, noise, order = np.random.SeedSequence([spec.seed, number]).generate_state(3, np.uint64)
-    return int(first >> 1), int(noise >> 1), int(order >> 1)
-
-
-def start(plan: Plan, data: Data, number: int) -> tuple[Restart, Treatment_ELBO, torch.Generator]:
-    """Return a restart before its first step, its ELBO and the source of the order of its rows."""
-    first, noise, order = seeds_of(plan.spec, number)
-    generator = torch.Generator().manual_seed(first)
-    model, guide = build(plan.spec, plan.latent, data.encoding, generator)
-    elbo = Treatment_ELBO(plan.treatment, noise=Seeded(noise))
-    elbo.config = plan.config
-    return Restart(number, model, guide), elbo, torch.Generator().manual_seed(order)
-
-
 def _converged(
     plan: Plan,
     data: Data,
@@ -204,29 +184,10 @@ def _converged(
     """Return the fit by an optimiser that ends where the gradient vanishes."""
     starts = [start(plan, data, number) for number in range(plan.spec.fit.restarts)]
     restarts, seeds = [s for s, _, _ in starts], [order.initial_seed() for _, _, order in starts]
-    together = len(next(iter(_groups(plan, data))))
+    together = len(next(iter(groups(plan, data))))
     return maximum_likelihood(
         plan, data, restarts, seeds, together, budget, report, checkpoints, log
     )
-
-
-def _groups(plan: Plan, data: Data) -> Iterator[range]:
-    """Yield the restarts that are fitted side by side: many of a small model, one of a large."""
-    number, size = plan.spec.fit.restarts, plan.spec.fit.batch_size
-    rows = len(data.train.rows) if size == "full" else min(size, len(data.train.rows))
-    widest = max([*plan.spec.experts.hidden, data.encoding.num_classes or 1])
-    room = max(1, SIDE_BY_SIDE // (plan.spec.experts.number * max(1, rows) * widest))
-    room = 1 if plan.spec.fit.mode == "eager" else room
-    for first in range(0, number, room):
-        yield range(first, min(number, first + room))
-
-
-def _label(group: range, number: int) -> str:
-    if number == 1:
-        return ""
-    if len(group) == 1:
-        return f"start {group.start + 1} of {number}, "
-    return f"starts {group.start + 1} to {group.stop} of {number}, "
 
 
 def _restarts(

@@ -165,7 +165,7 @@ def saved(loop: Loop, *, ended: bool) -> Saved:
         "orders": len(loop.batches.began),
         "kept": len(loop.rollback.kept),
         "times": loop.collapse.times,
-        "elapsed": loop.elapsed,
+        "elapsed": loop.clock.elapsed,
         "restarts": [_record(restart) for restart in loop.restarts],
         "columns": [list(restart.history.columns) for restart in loop.restarts],
     }
@@ -193,7 +193,7 @@ def _go_on(loop: Loop, before: Saved, values: _Values) -> None:
     loop.losses = tensors["losses"].reshape(-1, len(loop.restarts)).tolist()
     for name in NUMBERS:
         setattr(loop, name, getattr(values, name))
-    loop.started -= values.elapsed
+    loop.clock.started -= values.elapsed
     orders = [generator.get_state() for generator in loop.batches.orders]
     loop.batches.began = [before.like(f"order_{r}", orders[r]) for r in range(values.orders)]
     loop.collapse.times = values.times

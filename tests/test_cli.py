@@ -17,7 +17,7 @@ import torch
 import xarray as xr
 from command import Result, called
 
-from pyromoe.inference import evaluation, fit_commands
+from pyromoe.inference import compare_command, evaluation, fit_command
 from pyromoe.inference.treatments import TREATMENTS
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ def test_arviz_opens_the_posterior(run: Callable[..., Result]) -> None:
 def test_every_combination_fits_or_is_refused(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, name: str, objective: str
 ) -> None:
-    monkeypatch.setattr(fit_commands, "write_and_say", lambda folder: None)  # a second for each
+    for command in (fit_command, compare_command):  # a report takes a second
+        monkeypatch.setattr(command, "write_and_say", lambda folder: None)
     write()
     result = run("fit", "spec.yaml", "--treatment", name, "--set", f"objective={objective}",
                  "--set", "fit.epochs=1", "--set", "fit.restarts=1", "--out", "run")  # fmt: skip

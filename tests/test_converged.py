@@ -18,7 +18,7 @@ from pyromoe.inference import climb, compare, fit, maximise as search
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.choice import RESTARTS, settle
 from pyromoe.inference.climb import Climb
-from pyromoe.inference.fit_commands import fit as fit_command
+from pyromoe.inference.fit_command import fit as fit_command
 from pyromoe.inference.inspection import summary_lines
 from pyromoe.inference.maximise import maximise
 from pyromoe.inference.modes import Faults, distinct, faults
@@ -27,11 +27,11 @@ from pyromoe.inference.plan import make_plan
 from pyromoe.inference.posterior import to_datatree
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.restart import VANISHED
+from pyromoe.inference.restarts import start
 from pyromoe.inference.score import Score
 from pyromoe.inference.starts import Starts, initialisations
 from pyromoe.inference.summaries.assignments import assignments_of
 from pyromoe.inference.summaries.run import of_run
-from pyromoe.inference.svi import start
 from pyromoe.models import InputError
 from pyromoe.models.data import from_table
 from pyromoe.models.likelihoods import FAMILIES

@@ -13,7 +13,7 @@ from command import called
 from problems import problem
 
 from pyromoe.guides import Seeded
-from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit, optimisers, svi
+from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit, optimisers, restarts
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.build import build
 from pyromoe.inference.collapse import Collapse, collapsed
@@ -236,7 +236,7 @@ def data_of(text: str = "") -> Data:
 def looped(text: str, data: Data, change: Callable[[Loop], None]) -> Fitted:
     """A fit from data and parameters that were changed behind everything that reads them."""
     plan = make_plan(parse_spec(text, "fit.yaml"))
-    starts = [svi.start(plan, data, r) for r in range(plan.spec.fit.restarts)]
+    starts = [restarts.start(plan, data, r) for r in range(plan.spec.fit.restarts)]
     loop = Loop(plan, data, starts, Budget("epochs", plan.spec.fit.epochs), lambda *_: None)
     change(loop)
     loop.run()
@@ -432,7 +432,7 @@ def broken(
                 point.reshape(-1)[0] = value
         return model, guide
 
-    monkeypatch.setattr(svi, "build", begin)
+    monkeypatch.setattr(restarts, "build", begin)
 
 
 @bad

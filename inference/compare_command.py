@@ -1,0 +1,97 @@
+"""The command `compare`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pyromoe.inference import terminal
+from pyromoe.inference.interruptible import (
+    budget_of,
+    logs_in,
+    read,
+    resumable,
+    says_finished,
+    target_of,
+)
+from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annotations
+    BudgetText,
+    Out,
+    Overwrite,
+    Resume,
+    Settings,
+    SpecPath,
+)
+from pyromoe.inference.report_command import write_and_say
+
+
+def compare(
+    spec: SpecPath,
+    treatments: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Names, or all; else those of compare.treatments."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="Seeds of the fits.")] = None,
+    set_: Settings = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    budget: BudgetText = None,
+) -> None:
+    """Fit a spec with several treatments of z, side by side.
+
+    Ctrl-C and SIGTERM save what was done in DIR.unfinished; the same command with --resume goes on
+    with it, and repeats no fit that has ended.
+    """
+    from pyromoe.inference.comparison import compare as run
+    from pyromoe.inference.processes import Processes
+    from pyromoe.inference.run_directory import save_run
+    from pyromoe.inference.store import save_spec, write_csv, write_json
+    from pyromoe.inference.verified import seal
+
+    chosen = {"treatments": treatments, "seeds": seeds}
+    lists = [f"compare.{name}=[{text}]" for name, text in chosen.items() if text is not None]
+    file = read(spec, [*(set_ or ()), *lists], None)
+    target = target_of(out, file, spec, resume=resume)
+    if resume and says_finished(target):
+        return
+    alone = Processes()
+    with resumable(target, alone, resume=resume, overwrite=overwrite) as (folder, checkpoints):
+
+        def keep(name: str, result: Any) -> None:
+            (folder / name).mkdir(exist_ok=True)
+            save_run(result, folder / name, target / name)
+
+        with terminal.progress() as report:
+            result = run(
+                file,
+                budget=budget_of(budget),
+                progress=report,
+                keep=keep,
+                checkpoints=checkpoints,
+                logs=logs_in(file, folder).inner,
+            )
+        summary = {"summary": result.summary, "measured_on": result.measured_on}
+        write_json(folder / "comparison.json", summary | {"rows": result.rows})
+        save_spec(file, folder, target)
+        write_csv(folder / "comparison.csv", result.rows)
+        seal(folder)
+    _show_comparison(result.rows, result.measured_on)
+    terminal.out.print(f"\n{result.summary}", markup=False)
+    terminal.out.print(
+        f"\n{target} holds comparison.json, comparison.csv and a run directory for each fit, "
+        "with its posterior.nc",
+        markup=False,
+    )
+    write_and_say(target)
+
+
+def _show_comparison(rows: list[dict[str, Any]], measured_on: str) -> None:
+    """Print the table and what its headings mean."""
+    from pyromoe.inference.summaries.comparison import comparison_table
+
+    terminal.tabular(comparison_table(rows, measured_on))
+    for row in rows:
+        if "failure" in row:
+            terminal.out.print(f"{row['treatment']} broke down: {row['failure']}", markup=False)

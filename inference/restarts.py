@@ -1,0 +1,59 @@
+"""Where the restarts of a fit begin, and which are fitted side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pyromoe.guides import Seeded
+from pyromoe.inference.build import build
+from pyromoe.inference.elbo import Treatment_ELBO
+from pyromoe.inference.restart import Restart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyromoe.inference.plan import Plan
+    from pyromoe.models import Spec
+    from pyromoe.models.divide import Data
+
+SIDE_BY_SIDE = 2**21
+"""Restarts are fitted side by side as long as their experts' widest layer has so few numbers."""
+
+
+def seeds_of(spec: Spec, number: int) -> tuple[int, int, int]:
+    """Return the seeds of a start: of its first values, its noise and the order of its rows."""
+    first, noise, order = np.random.SeedSequence([spec.seed, number]).generate_state(3, np.uint64)
+    return int(first >> 1), int(noise >> 1), int(order >> 1)
+
+
+def start(plan: Plan, data: Data, number: int) -> tuple[Restart, Treatment_ELBO, torch.Generator]:
+    """Return a restart before its first step, its ELBO and the source of the order of its rows."""
+    first, noise, order = seeds_of(plan.spec, number)
+    generator = torch.Generator().manual_seed(first)
+    model, guide = build(plan.spec, plan.latent, data.encoding, generator)
+    elbo = Treatment_ELBO(plan.treatment, noise=Seeded(noise))
+    elbo.config = plan.config
+    return Restart(number, model, guide), elbo, torch.Generator().manual_seed(order)
+
+
+def groups(plan: Plan, data: Data) -> Iterator[range]:
+    """Yield the restarts that are fitted side by side: many of a small model, one of a large."""
+    number, size = plan.spec.fit.restarts, plan.spec.fit.batch_size
+    rows = len(data.train.rows) if size == "full" else min(size, len(data.train.rows))
+    widest = max([*plan.spec.experts.hidden, data.encoding.num_classes or 1])
+    room = max(1, SIDE_BY_SIDE // (plan.spec.experts.number * max(1, rows) * widest))
+    room = 1 if plan.spec.fit.mode == "eager" else room
+    for first in range(0, number, room):
+        yield range(first, min(number, first + room))
+
+
+def label(group: range, number: int) -> str:
+    """Return which of so many starts a report is about."""
+    if number == 1:
+        return ""
+    if len(group) == 1:
+        return f"start {group.start + 1} of {number}, "
+    return f"starts {group.start + 1} to {group.stop} of {number}, "
