@@ -45,7 +45,6 @@ def compare(
     with it, and repeats no fit that has ended.
     """
     from pyromoe.inference.comparison import compare as run
-    from pyromoe.inference.processes import Processes
     from pyromoe.inference.run_directory import save_run
     from pyromoe.inference.store import save_spec, write_csv, write_json
     from pyromoe.inference.verified import seal
@@ -56,8 +55,7 @@ def compare(
     target = target_of(out, file, spec, resume=resume)
     if resume and says_finished(target):
         return
-    alone = Processes()
-    with resumable(target, alone, resume=resume, overwrite=overwrite) as (folder, checkpoints):
+    with resumable(target, resume=resume, overwrite=overwrite) as (folder, checkpoints):
 
         def keep(name: str, result: Any) -> None:
             (folder / name).mkdir(exist_ok=True)

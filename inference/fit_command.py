@@ -63,7 +63,7 @@ def fit(
         if not processes.first:
             _take_part(file, budget_of(budget), processes)
             return
-        with resumable(target, processes, resume=resume, overwrite=overwrite) as (
+        with resumable(target, resume=resume, overwrite=overwrite, processes=processes) as (
             folder,
             checkpoints,
         ):

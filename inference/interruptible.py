@@ -51,17 +51,18 @@ def says_finished(target: Path) -> bool:
 
 @contextmanager
 def resumable(
-    target: Path, processes: Processes, *, resume: bool, overwrite: bool
+    target: Path, *, resume: bool, overwrite: bool, processes: Processes | None = None
 ) -> Iterator[tuple[Path, Checkpoints]]:
     """Give the folder to write in and its checkpoints, and hold signals until these are saved."""
     from pyromoe.inference.directories import resumable_directory
+    from pyromoe.inference.processes import ALONE
     from pyromoe.inference.shared_checkpoints import SharedCheckpoints
 
     with (
         resumable_directory(target, resume=resume, overwrite=overwrite) as place,
         terminal.deferring() as signals,
     ):
-        checkpoints = SharedCheckpoints(place.checkpoints, processes, signals)
+        checkpoints = SharedCheckpoints(place.checkpoints, processes or ALONE, signals)
         if checkpoints.note:
             terminal.err.print(checkpoints.note, markup=False)
         if checkpoints.parts:
