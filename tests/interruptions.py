@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyromoe.inference import Checkpoints, checkpoints, fit, step, unfinished
+from pyromoe.inference import Checkpoints, checkpoints, fit, side_by_side, unfinished
 from pyromoe.inference.step_state import restore_step
 from pyromoe.inference.svi import one_thread
 from pyromoe.models.data import load
@@ -275,7 +275,7 @@ def without_noise() -> None:
             return state
         return [saved.tensors[f"state_{i}"] for i in range(len(state))]
 
-    setattr(step, "take_up", states_only)  # noqa: B010  # mypy knows it as another's
+    setattr(side_by_side, "take_up", states_only)  # noqa: B010  # mypy knows it as another's
 
 
 def without_moments() -> None:

@@ -120,7 +120,7 @@ def test_a_treatment_without_its_state_would_end_elsewhere(
 ) -> None:
     """The control of the test before: a running baseline that is forgotten is missed."""
     problem = Problem.of(["treatment=reinforce", EAGER, "fit.epochs=2"])
-    monkeypatch.setattr("pyromoe.inference.step.take_up", lambda members, saved, state: state)
+    monkeypatch.setattr("pyromoe.inference.side_by_side.take_up", lambda members, saved, state: state)
     outcome, _ = stop_often(problem, tmp_path / "resume", monkeypatch, 2)
     assert outcome != problem.expected
 
