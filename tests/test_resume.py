@@ -20,7 +20,16 @@ import torch
 from command import Result, called
 from interruptions import EVERY_WAY, NOISY, Problem
 
-from pyromoe.inference import Budget, Checkpoints, compare, fit, loop, nuts, unfinished
+from pyromoe.inference import (
+    Budget,
+    Checkpoints,
+    compare,
+    fit,
+    loop,
+    nuts,
+    side_by_side,
+    unfinished,
+)
 from pyromoe.inference.checkpoints import Saved
 from pyromoe.inference.signals import Signals, Stopped
 from pyromoe.inference.treatments import TREATMENTS
@@ -120,7 +129,7 @@ def test_a_treatment_without_its_state_would_end_elsewhere(
 ) -> None:
     """The control of the test before: a running baseline that is forgotten is missed."""
     problem = Problem.of(["treatment=reinforce", EAGER, "fit.epochs=2"])
-    monkeypatch.setattr("pyromoe.inference.side_by_side.take_up", lambda members, saved, state: state)
+    monkeypatch.setattr(side_by_side, "take_up", lambda members, saved, state: state)
     outcome, _ = stop_often(problem, tmp_path / "resume", monkeypatch, 2)
     assert outcome != problem.expected
 
