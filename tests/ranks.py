@@ -1,0 +1,201 @@
+"""Fits by several processes on one machine: torch is imported once, then each process is a fork.
+
+Run as a program, it makes the fits that a JSON list on its standard input asks for, and prints what
+came out of them. It is a process of its own, so that nothing is forked that has threads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).parent.parent
+BOUND = timedelta(seconds=60)
+SPEC = """
+data: {dataset: engel}
+likelihood: {family: normal}
+experts: {number: 3, mix: parameters}
+fit: {epochs: 2, restarts: 1, batch_size: 90, shards: 8}
+"""
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pyromoe.inference import Processes
+
+
+def together(size: int, function: Callable[[Processes], Any]) -> list[Any]:
+    """Return what a function gave in each of W processes, as JSON holds it."""
+    with tempfile.TemporaryDirectory() as folder:
+        children = [_forked(rank, size, Path(folder), function) for rank in range(size)]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        assert codes == [0] * size, codes
+        return [json.loads((Path(folder) / f"{rank}.json").read_text()) for rank in range(size)]
+
+
+def _forked(rank: int, size: int, folder: Path, function: Callable[[Processes], Any]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        from torch import distributed as dist
+
+        from pyromoe.inference import Processes
+
+        if size > 1:
+            url = f"file://{folder}/store"
+            dist.init_process_group("gloo", url, rank=rank, world_size=size, timeout=BOUND)
+        found = function(Processes(rank, size, launched=True))
+        (folder / f"{rank}.json").write_text(json.dumps(found))
+        if size > 1:
+            dist.destroy_process_group()
+        code = 0
+    except BaseException as error:  # a fork must not go on with the tests
+        print(f"process {rank}: {error!r}", file=sys.stderr, flush=True)
+    finally:
+        with suppress(BrokenPipeError):
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def fingerprints(size: int, settings: Sequence[str], folder: str | None = None) -> list[str]:
+    """Return the SHA-256 of the parameters that each process ends with."""
+    from pyromoe.inference import fit
+    from pyromoe.inference.shared_checkpoints import SharedCheckpoints
+    from pyromoe.models import parse_spec
+
+    spec = parse_spec(SPEC, "engel.yaml", settings)
+
+    def run(processes: Processes) -> str:
+        kept = None if folder is None else SharedCheckpoints(Path(folder), processes)
+        return fit(spec, processes=processes, checkpoints=kept).fingerprint()
+
+    return together(size, run)
+
+
+def stopped(size: int, settings: Sequence[str], folder: str, after: int) -> list[str]:
+    """Stop a fit after so many steps by a signal to the last process alone; say who stopped."""
+    from pyromoe.inference import fit
+    from pyromoe.inference.shared_checkpoints import SharedCheckpoints
+    from pyromoe.inference.signals import Stopped
+    from pyromoe.models import parse_spec
+
+    spec = parse_spec(SPEC, "engel.yaml", settings)
+
+    def run(processes: Processes) -> str:
+        kept = SharedCheckpoints(Path(folder), processes)
+        if processes.rank == size - 1:
+            _signal_after(kept, after)
+        try:
+            fit(spec, processes=processes, checkpoints=kept)
+        except Stopped:
+            return "stopped"
+        return "ended"
+
+    return together(size, run)
+
+
+def timed(size: int, seconds: float) -> list[str]:
+    """Return the fingerprints of a fit that ends by time."""
+    from pyromoe.inference import Budget, fit
+    from pyromoe.models import parse_spec
+
+    spec, budget = parse_spec(SPEC, "engel.yaml"), Budget("seconds", seconds)
+    return together(size, lambda p: fit(spec, processes=p, budget=budget).fingerprint())
+
+
+def with_other_data(size: int) -> list[str]:
+    """Return what processes say of which the last has other rows."""
+
+    def rows(processes: Processes) -> dict[str, list[float]]:
+        last = processes.rank == size - 1
+        return {"x": [float(i) for i in range(30)], "y": [float(i + last) ** 2 for i in range(30)]}
+
+    return _refused(size, rows, "{response: y}")
+
+
+def without_data(size: int) -> list[str]:
+    """Return what processes say of which process 1 does not see the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        for rank in range(size):
+            rows = "\n".join(f"{i},{i * i}" for i in range(30))
+            (Path(folder) / f"{rank}.csv").write_text(f"x,y\n{rows}\n")
+        names = ["0.csv", "absent.csv", "0.csv"]
+        return _refused(size, lambda p: None, "{file: NAME, response: y}", Path(folder), names)
+
+
+def _refused(
+    size: int,
+    table: Callable[[Processes], Any],
+    data: str,
+    folder: Path = ROOT,
+    names: Sequence[str] = ("", "", ""),
+) -> list[str]:
+    from pyromoe.inference import fit
+    from pyromoe.models import InputError, parse_spec
+
+    def run(processes: Processes) -> str:
+        text = f"{{data: {data}, likelihood: {{family: normal}}, experts: {{number: 2}}}}"
+        name = str(folder / names[processes.rank])
+        spec = parse_spec(text.replace("NAME", name), str(folder / "spec.yaml"))
+        try:
+            fit(spec, table(processes), processes=processes)
+        except InputError as error:
+            return str(error)
+        return "taken"
+
+    return together(size, run)
+
+
+def _signal_after(checkpoints: Any, steps: int) -> None:
+    """Let a signal come after so many steps."""
+    signals, left = checkpoints.signals, [steps]
+
+    class Coming(type(signals)):  # type: ignore[misc]
+        @property
+        def came(self) -> int | None:
+            left[0] -= 1
+            return None if left[0] >= 0 else 15
+
+        @came.setter
+        def came(self, value: int | None) -> None:
+            pass
+
+    signals.__class__ = Coming
+
+
+def asked(work: Sequence[tuple[int, Sequence[str]]]) -> list[list[str]]:
+    """Return the fingerprints of fits, each by its number of processes with its settings."""
+    calls = [["fingerprints", size, list(given)] for size, given in work]
+    return [[str(one) for one in each] for each in in_a_fresh_process(calls)]
+
+
+def in_a_fresh_process(calls: Sequence[Sequence[Any]], seconds: float = 170) -> Any:
+    """Return what functions of this module give, called in turn in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(
+        [sys.executable, __file__],
+        input=json.dumps(calls),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env=environment,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    import torch
+
+    torch.set_num_threads(1)
+    print(json.dumps([globals()[name](*given) for name, *given in json.load(sys.stdin)]))
