@@ -48,9 +48,10 @@ class EarlyStopping:
         assert settings is not None
         assert kept is not None
         self.patience, self.restarts, self.take = settings.patience, restarts, take
-        self.x, self.y = to_tensors(kept, plan.spec)
-        weight = restarts[0].model.weight(self.x)
-        self.log_jacobian = float((log_jacobian(data.encoding, self.y) * weight).sum())
+        x, y = to_tensors(kept, plan.spec)
+        weight = restarts[0].model.weight(x)
+        self.log_jacobian = float((log_jacobian(data.encoding, y) * weight).sum())
+        self.x, self.y = x.to(take.values.device), y.to(take.values.device)
         self.evaluation = Evaluation(take.members, shards)
         self.best = take.values.detach().clone()  # (P,) or (R, P)
         self.now = [math.nan] * len(restarts)

@@ -12,6 +12,7 @@ import torch
 from pyromoe.inference.batches import Batches
 from pyromoe.inference.clock import Clock
 from pyromoe.inference.collapse import Collapse
+from pyromoe.inference.device import CPU, device_of, on_cpu
 from pyromoe.inference.diagnosis import diagnose
 from pyromoe.inference.early_stopping import EarlyStopping
 from pyromoe.inference.evaluation import Evaluation
@@ -76,9 +77,11 @@ class Loop:
         self.plan, self.log, self.save = plan, log, save
         self.report = Pulse(report)
         self.restarts = [restart for restart, _, _ in starts]
-        self.x, self.y = to_tensors(data.train, plan.spec)
-        weight = self.restarts[0].model.weight(self.x)
-        self.log_jacobian = float((log_jacobian(data.encoding, self.y) * weight).sum())
+        x, y = to_tensors(data.train, plan.spec)
+        weight = self.restarts[0].model.weight(x)
+        self.log_jacobian = float((log_jacobian(data.encoding, y) * weight).sum())
+        device = device_of(plan.spec)
+        self.x, self.y = x.to(device), y.to(device)
         settings, n = plan.spec.fit, len(self.x)
         size = n if settings.batch_size == "full" else min(settings.batch_size, n)
         orders = [order for _, _, order in starts]
@@ -100,7 +103,10 @@ class Loop:
         )
         self.evaluation = Evaluation(self.take.members, shards)
         self.collapse = Collapse(plan.spec, self.restarts, log)
-        self.rollback = Rollback(self.take, self.restarts, partial(diagnose, data, plan.spec), log)
+        find = partial(diagnose, data, plan.spec)
+        self.rollback = Rollback(
+            self.take, self.restarts, lambda restart, seen: find(on_cpu(restart), seen), log
+        )
         watches = data.kept is not None and settings.early_stopping is not None
         self.watch = (
             EarlyStopping(plan, data, self.restarts, self.take, shards) if watches else None
@@ -148,7 +154,15 @@ class Loop:
             restart.seconds = self.clock.elapsed / len(self.restarts)
         if self.save is not None:
             self.save(self, True)
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Give the restarts parameters of their own, on the CPU."""
         self.take.hand_over()
+        for restart in self.restarts:
+            for module in (restart.model, restart.guide):
+                module.to(CPU)
+        self.x, self.y = self.x.to(CPU), self.y.to(CPU)
 
     def step(self, batch: Batch) -> list[float]:
         """Take one step; return each restart's loss, nats a datum."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
+from pyromoe.inference.device import own_gpu
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
@@ -126,7 +127,10 @@ def joined() -> Iterator[Processes]:
     if not launched():
         yield ALONE
         return
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    backend = "gloo"
+    if torch.cuda.is_available():
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(own_gpu())
     dist.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Processes(dist.get_rank(), dist.get_world_size(), launched=True)

@@ -9,6 +9,7 @@ import torch
 
 from pyromoe.guides import Seeded
 from pyromoe.inference.build import build
+from pyromoe.inference.device import device_of
 from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.restart import Restart
 
@@ -34,7 +35,10 @@ def start(plan: Plan, data: Data, number: int) -> tuple[Restart, Treatment_ELBO,
     first, noise, order = seeds_of(plan.spec, number)
     generator = torch.Generator().manual_seed(first)
     model, guide = build(plan.spec, plan.latent, data.encoding, generator)
-    elbo = Treatment_ELBO(plan.treatment, noise=Seeded(noise))
+    device = device_of(plan.spec)
+    for module in (model, guide):
+        module.to(device)
+    elbo = Treatment_ELBO(plan.treatment, noise=Seeded(noise, device))
     elbo.config = plan.config
     return Restart(number, model, guide), elbo, torch.Generator().manual_seed(order)
 

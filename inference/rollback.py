@@ -76,7 +76,7 @@ class Rollback:
         rows, moments = self._of(now, r), len(self.take.moments)
         squares = rows[2 : 1 + moments]
         others = [*rows[: min(2, 1 + moments)], *rows[1 + moments :]]
-        if bool(is_fine(torch.tensor(log_likelihood), others, squares)):
+        if bool(is_fine(rows[0].new_tensor(log_likelihood), others, squares)):
             for kept, row in zip(self._of(self.kept, r), rows, strict=True):
                 kept.copy_(row)
             return True

@@ -138,7 +138,7 @@ def run(loop: Loop, checkpoints: Checkpoints, name: str) -> None:
         history = [row for restart in loop.restarts for row in restart.history]
         loop.log("resumed", part=name, step=loop.take.taken, history=history)
     if before is not None and before.values["ended"]:
-        loop.take.hand_over()
+        loop.hand_over()
         return
     loop.save, signals.awaited = save, True
     try:
@@ -199,7 +199,9 @@ def _go_on(loop: Loop, before: Saved, values: _Values) -> None:
     loop.collapse.times = values.times
     loop.rollback.kept = [
         before.like(f"kept_{i}", tensor) for i, tensor in enumerate(loop.rollback.kept)
-    ] + [tensors[f"kept_{i}"] for i in range(len(loop.rollback.kept), values.kept)]
+    ] + [
+        tensors[f"kept_{i}"].to(loop.x.device) for i in range(len(loop.rollback.kept), values.kept)
+    ]
     if loop.watch is not None:
         loop.watch.best.copy_(before.like("best", loop.watch.best))
     for r, (restart, plain) in enumerate(zip(loop.restarts, values.restarts, strict=True)):

@@ -138,6 +138,13 @@ class Fit(Section):
     precision: Annotated[
         Literal["float32", "float64"], Field(description="Type of the numbers.")
     ] = "float32"
+    device: Annotated[
+        Literal["cpu", "cuda"],
+        Field(
+            description="Where steps are computed: on the CPU, or on a GPU by CUDA; of several "
+            "processes on a machine each takes one GPU."
+        ),
+    ] = "cpu"
     mode: Annotated[
         Literal["auto", "eager", "captured", "compiled"],
         Field(
