@@ -53,7 +53,7 @@ class Saved:
     source: str = ""
 
     def like(self, name: str, other: Tensor) -> Tensor:
-        """Return a tensor that has shape and type of another.
+        """Return a tensor that has shape and type of another, on its device.
 
         Raises:
             InputError: where it is missing, or of another form.
@@ -62,7 +62,7 @@ class Saved:
         if found is None or found.shape != other.shape or found.dtype != other.dtype:
             what = "is missing" if found is None else "has another shape or type than in this fit"
             raise InputError(what, file=self.source, field=name, remedy=REMEDY)
-        return found
+        return found.to(other.device)
 
 
 class _Part(Entry):

@@ -44,6 +44,9 @@ def check_optimiser(file: SpecFile, spec: Spec) -> None:
             f"{listed(stochastic)}; or set treatment: enumerate, objective: marginal"
         )
         raise file.error("fit.optimiser", what, remedy)
+    if optimiser in CONVERGED and spec.fit.device != "cpu":
+        remedy = f"set it to cpu, or fit.optimiser to one of {listed(stochastic)}"
+        raise file.error("fit.device", f"{optimiser} runs on the CPU", remedy)
     _check_weights(file, spec)
     _check_steps(file, spec)
     if optimiser in stochastic and kinds not in (None, "random", ["random"]):
@@ -124,7 +127,8 @@ def settle(spec: Spec, rows: int, shards: int = 1) -> Spec:
 
 def _mode(spec: Spec, rows: int) -> bool:
     """Whether a guide begins at the mode of the posterior, which is found best exactly."""
-    return spec.guide.weights in AT_MODE and _exact(spec) and rows <= SMALL
+    on_cpu = spec.fit.device == "cpu"
+    return on_cpu and spec.guide.weights in AT_MODE and _exact(spec) and rows <= SMALL
 
 
 def _exact(spec: Spec) -> bool:
@@ -136,6 +140,7 @@ def _plain(spec: Spec, rows: int) -> bool:
     size = spec.fit.batch_size if "batch_size" in spec.fit.model_fields_set else SMALL
     return (
         _exact(spec)
+        and spec.fit.device == "cpu"
         and not _of_steps(spec)
         and spec.priors.experts.kind == "none"
         and spec.priors.gate.kind == "none"

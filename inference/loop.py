@@ -17,14 +17,11 @@ from pyromoe.inference.diagnosis import diagnose
 from pyromoe.inference.early_stopping import EarlyStopping
 from pyromoe.inference.evaluation import Evaluation
 from pyromoe.inference.events import silent
-from pyromoe.inference.optimisers import OPTIMISERS
-from pyromoe.inference.probabilities import CHUNK, effective_experts, log_jacobian, to_tensors
+from pyromoe.inference.probabilities import effective_experts, log_jacobian, to_tensors
 from pyromoe.inference.pulse import Pulse
 from pyromoe.inference.rollback import Rollback
-from pyromoe.inference.sharded import ShardedStep
+from pyromoe.inference.sharded import step_of
 from pyromoe.inference.shards import Shards
-from pyromoe.inference.step import Step
-from pyromoe.models import log_joint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,16 +88,7 @@ class Loop:
         total = budget.steps(number, evaluations * n / number)
         self.clock = Clock(total, budget.amount * len(starts), shards.processes)
         members = [(elbo, restart.model, restart.guide) for restart, elbo, _ in starts]
-        make: Callable[..., Step] = Step
-        if shards.divided:
-            make = partial(ShardedStep, shards=shards)
-        self.take = make(
-            *members[0],
-            optimiser=OPTIMISERS[settings.optimiser or "adam"].decaying(settings.weight_decay),
-            mode=settings.mode,
-            divide_by=n,
-            beside=members[1:],
-        )
+        self.take = step_of(plan.spec.fit, members, shards, n)
         self.evaluation = Evaluation(self.take.members, shards)
         self.collapse = Collapse(plan.spec, self.restarts, log)
         find = partial(diagnose, data, plan.spec)
@@ -209,14 +197,6 @@ class Loop:
             what = "best log p(y | x)" if len(self.restarts) > 1 else "log p(y | x)"
             told = self.collapse.check(self.done(), shares)
             self.report(self.done(), epoch, f"{what} {best:.4f} nats a datum{told}")
-
-    def log_prior(self, restart: Restart) -> float:
-        """Return the log prior of a restart's weights and what its gate adds to it, nats."""
-        weights, rows = restart.guide.weights.values(), slice(CHUNK)
-        with torch.no_grad():
-            x, y = self.x[rows], self.y[rows]
-            joint = log_joint(restart.model, x, y, len(self.x), weights=weights)
-            return float(joint.log_prior_of_weights)
 
     def _exact(self) -> tuple[list[float], Tensor]:
         """Return log p(y | x) of the training rows on the original scale, nats, and (R, K).

@@ -183,7 +183,7 @@ def take_up(members: Sequence[Member], saved: Saved | None, state: list[Tensor])
         return state
     for r, member in enumerate(members):
         member.source.set_state(saved.like(f"noise_{r}", member.source.get_state()))
-    return [saved.like(f"state_{i}", leaf).to(leaf.device) for i, leaf in enumerate(state)]
+    return [saved.like(f"state_{i}", leaf) for i, leaf in enumerate(state)]
 
 
 def shaped(values: Tensor, parameters: Sequence[nn.Parameter]) -> Iterator[Tensor]:

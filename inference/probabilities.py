@@ -50,6 +50,13 @@ def log_likelihood(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tens
     return log_probabilities(model, weights, x, y).logsumexp(-1)
 
 
+@torch.no_grad()
+def log_prior(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tensor) -> float:
+    """Return the log prior of the weights and what the gate adds to it, nats, at any rows."""
+    joint = log_joint(model, x[:CHUNK], y[:CHUNK], len(x), weights=weights)
+    return float(joint.log_prior_of_weights)
+
+
 def log_jacobian(encoding: Encoding, y: Tensor) -> Tensor:
     """Return what to add to the log density of each encoded datum, (N,), nats.
 

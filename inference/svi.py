@@ -17,6 +17,7 @@ from pyromoe.inference.events import silent, tell_end, told
 from pyromoe.inference.loop import Loop, NumericalError
 from pyromoe.inference.maximum_likelihood import maximum_likelihood
 from pyromoe.inference.plan import make_plan
+from pyromoe.inference.probabilities import log_prior
 from pyromoe.inference.processes import ALONE, Processes, agree
 from pyromoe.inference.restarts import groups, label, start
 from pyromoe.inference.result import Fit
@@ -213,7 +214,9 @@ def _restarts(
         elif restart.validation is not None:
             restart.score = restart.validation
         elif restart.log_likelihood is not None:
-            restart.score = restart.log_likelihood + loop.log_prior(restart)
+            weights = restart.guide.weights.values()
+            of_weights = log_prior(restart.model, weights, loop.x, loop.y)
+            restart.score = restart.log_likelihood + of_weights
             if isinstance(restart.guide.weights, WeightGuide):
                 posterior = LogPosterior(restart.model, restart.guide, data, plan.spec)
                 restart.score = float(log_ratios(posterior, SCORED, plan.spec.seed).mean())

@@ -197,10 +197,10 @@ def _go_on(loop: Loop, before: Saved, values: _Values) -> None:
     orders = [generator.get_state() for generator in loop.batches.orders]
     loop.batches.began = [before.like(f"order_{r}", orders[r]) for r in range(values.orders)]
     loop.collapse.times = values.times
+    later = range(len(loop.rollback.kept), values.kept)
     loop.rollback.kept = [
-        before.like(f"kept_{i}", tensor) for i, tensor in enumerate(loop.rollback.kept)
-    ] + [
-        tensors[f"kept_{i}"].to(loop.x.device) for i in range(len(loop.rollback.kept), values.kept)
+        *(before.like(f"kept_{i}", tensor) for i, tensor in enumerate(loop.rollback.kept)),
+        *(tensors[f"kept_{i}"].to(loop.x.device) for i in later),
     ]
     if loop.watch is not None:
         loop.watch.best.copy_(before.like("best", loop.watch.best))
