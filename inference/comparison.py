@@ -13,8 +13,8 @@ from pyromoe.inference.events import silent
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
 from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.recognised import recognise
 from pyromoe.inference.svi import as_file, fit
-from pyromoe.inference.unfinished import recognise
 from pyromoe.models.data import from_table, load
 from pyromoe.models.errors import listed
 

@@ -19,10 +19,11 @@ from pyromoe.inference.maximum_likelihood import maximum_likelihood
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.probabilities import log_prior
 from pyromoe.inference.processes import ALONE, Processes, agree
+from pyromoe.inference.recognised import digest, recognise
 from pyromoe.inference.restarts import groups, label, start
 from pyromoe.inference.result import Fit
 from pyromoe.inference.shards import Shards, usual
-from pyromoe.inference.unfinished import digest, recognise, run
+from pyromoe.inference.unfinished import run
 from pyromoe.inference.weights import LogPosterior, complete, log_ratios
 from pyromoe.models import InputError
 from pyromoe.models.data import from_table, load

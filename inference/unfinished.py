@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import signal
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,28 +13,19 @@ from pyromoe.inference.checkpoints import REMEDY, Saved
 from pyromoe.inference.history import History
 from pyromoe.inference.signals import Stopped
 from pyromoe.inference.step_state import restore_step, save_step
-from pyromoe.models.errors import InputError, quoted
+from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch import Tensor
 
-    from pyromoe.inference.budget import Budget
     from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.loop import Loop
     from pyromoe.inference.restart import Restart
-    from pyromoe.models import Spec
-    from pyromoe.models.divide import Data
 
 TENSORS = ("model", "guide", "history")
 """What of a restart is not written as JSON; of the first two the numbers are in the step."""
-MAY_CHANGE = ("output", "fit.checkpoint_seconds", "compare", "select")
-"""Settings that may differ from those of the fit that is gone on with."""
 NUMBERS = ("epoch", "written", "bucket", "rate", "options")
 """Of a loop, what JSON holds exactly."""
-FIT = "fit"
-"""The part that says of what fit the others are."""
 
 
 class _Plain(BaseModel):
@@ -77,43 +66,6 @@ class _Values(_Plain):
     elapsed: float
     restarts: list[_Restart]
     columns: list[list[str]]
-
-
-def recognise(checkpoints: Checkpoints, spec: Spec, data: Data, budget: Budget | None) -> None:
-    """Note of what fit the checkpoints are, or see that they are of this one.
-
-    Raises:
-        InputError: for another spec, naming the setting, or other data.
-    """
-    settings = {**spec.model_dump(mode="json"), "--budget": budget and dataclasses.asdict(budget)}
-    now = {"spec": settings, "data": digest(data), "torch": version("torch")}
-    before = checkpoints.take(FIT)
-    if before is None:
-        checkpoints.keep(FIT, Saved(values=now), whole=False)
-        return
-    remedy = "take the same again, or start anew with --overwrite"
-    for name, value, old in _differences(now["spec"], before.values["spec"]):
-        if not any(name == m or name.startswith(f"{m}.") for m in MAY_CHANGE):
-            what = f"is {quoted(value)} and was {quoted(old)} in the unfinished fit"
-            raise InputError(what, field=name, remedy=remedy)
-    if now["data"] != before.values["data"]:
-        what = "the data are not those of the unfinished fit"
-        raise InputError(what, file=data.source, remedy=remedy)
-    if now["torch"] != before.values["torch"]:
-        checkpoints.note = (
-            f"the fit was begun with torch {before.values['torch']} and goes on with "
-            f"{now['torch']}: its last digits may differ"
-        )
-
-
-def digest(data: Data) -> str:
-    """Return the SHA-256 of all rows as they are fitted and tested."""
-    found = hashlib.sha256(repr(data.encoding).encode())
-    for part in (data.train, data.test, data.kept):
-        for array in () if part is None else (part.x, part.y, part.rows):
-            found.update(f"{array.shape} {array.dtype}".encode())
-            found.update(array.tobytes())
-    return found.hexdigest()
 
 
 def run(loop: Loop, checkpoints: Checkpoints, name: str) -> None:
@@ -214,13 +166,3 @@ def _go_on(loop: Loop, before: Saved, values: _Values) -> None:
 def _record(restart: Restart) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(restart) if field.name not in TENSORS]
     return {name: getattr(restart, name) for name in names}
-
-
-def _differences(now: Any, before: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield the dotted name of every setting that differs, what it is and what it was."""
-    if isinstance(now, dict) and isinstance(before, dict):
-        for key in dict.fromkeys([*now, *before]):
-            inner = f"{name}.{key}" if name else key
-            yield from _differences(now.get(key), before.get(key), inner)
-    elif now != before:
-        yield name, now, before
