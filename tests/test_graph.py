@@ -19,7 +19,7 @@ from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyromoe.guides import Seeded
-from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit, graph, svi
+from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit, graph, restarts
 from pyromoe.inference.auto import LOADING, Auto
 from pyromoe.inference.build import build as build_model
 from pyromoe.inference.optimisers import OPTIMISERS
@@ -459,7 +459,7 @@ def test_auto_knows_what_was_compiled_before(
 def test_restarts_side_by_side_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = []
     for room in (2**21, 0):
-        monkeypatch.setattr(svi, "SIDE_BY_SIDE", room)
+        monkeypatch.setattr(restarts, "SIDE_BY_SIDE", room)
         text = SPEC.format(mode="captured", epochs=10).replace("restarts: 1", "restarts: 3")
         rows.append(fit_of(text))
     together, alone = rows
@@ -486,7 +486,7 @@ def test_a_restart_that_breaks_down_leaves_the_others_alone(
         return model, guide
 
     calls: list[int] = []
-    monkeypatch.setattr(svi, "build", build)
+    monkeypatch.setattr(restarts, "build", build)
     text = SPEC.format(mode="captured", epochs=10).replace("restarts: 1", "restarts: 3")
     found = fit_of(text).metrics["restarts"]
     assert [bool(r.get("failure")) for r in found] == [False, True, False]
