@@ -19,6 +19,7 @@ from pyromoe.guides import (
     WeightedGuide,
 )
 from pyromoe.inference.choice import CHAINS
+from pyromoe.inference.device import CPU
 from pyromoe.models import MixtureOfExperts
 from pyromoe.models.gates import GATES
 from pyromoe.models.likelihoods import FAMILIES, Joint, Likelihood, Mixed as MixedLikelihood, Noise
@@ -35,7 +36,11 @@ if TYPE_CHECKING:
 
 
 def build(
-    spec: Spec, latent: Latent | None, encoding: Encoding, generator: torch.Generator
+    spec: Spec,
+    latent: Latent | None,
+    encoding: Encoding,
+    generator: torch.Generator,
+    device: torch.device = CPU,
 ) -> tuple[MixtureOfExperts, WeightedGuide]:
     """Return a model with fresh weights and the guide of its weights and of z.
 
@@ -43,7 +48,8 @@ def build(
         spec: the model's settings.
         latent: which guide of z; None where z is summed out.
         encoding: the columns of the data.
-        generator: where the first values of the weights are drawn from.
+        generator: where the first values of the weights are drawn from, on the CPU.
+        device: where model and guide are to be, the tensors of priors included.
     """
     experts, gate = spec.experts, spec.gate
     constant = gate.kind == "constant"
@@ -63,13 +69,15 @@ def build(
         incomplete=encoding.incomplete or encoding.group is not None,
         mix=experts.mix,
         generator=generator,
-    ).to(dtype=getattr(torch, spec.fit.precision))
+    ).to(device, getattr(torch, spec.fit.precision))
     intercepts = getattr(model.experts, f"bias_{model.experts.depth - 1}")
     with torch.no_grad():
         for place, target in zip(model.likelihood.places, encoding.targets, strict=True):
             levels = torch.tensor(target.levels).to(intercepts)
             intercepts[..., place] += levels[:, None] if len(intercepts) > 1 else levels.mean()
     of_latent = _latent_guide(spec, latent, model, generator)
+    if of_latent is not None:
+        of_latent.to(device)
     points = _place_priors(spec, model)
     positive = [name for name in points if is_positive(name)]
     kind = spec.guide.weights

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ import torch
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
-    from pyromoe.inference.restart import Restart
     from pyromoe.models import Spec
 
 CPU = torch.device("cpu")
@@ -34,13 +32,3 @@ def device_of(spec: Spec) -> torch.device:
 def own_gpu() -> int:
     """Return the number of the GPU that belongs to this process on its machine."""
     return int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
-
-
-def on_cpu(restart: Restart) -> Restart:
-    """Return a restart whose model and guide are on the CPU; a copy where they are not."""
-    if all(p.device == CPU for p in restart.model.parameters()):
-        return restart
-    found = copy.deepcopy(restart)
-    for module in (found.model, found.guide):
-        module.to(CPU)
-    return found

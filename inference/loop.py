@@ -12,13 +12,14 @@ import torch
 from pyromoe.inference.batches import Batches
 from pyromoe.inference.clock import Clock
 from pyromoe.inference.collapse import Collapse
-from pyromoe.inference.device import CPU, device_of, on_cpu
+from pyromoe.inference.device import CPU, device_of
 from pyromoe.inference.diagnosis import diagnose
 from pyromoe.inference.early_stopping import EarlyStopping
 from pyromoe.inference.evaluation import Evaluation
 from pyromoe.inference.events import silent
 from pyromoe.inference.probabilities import effective_experts, log_jacobian, to_tensors
 from pyromoe.inference.pulse import Pulse
+from pyromoe.inference.restarts import on_cpu
 from pyromoe.inference.rollback import Rollback
 from pyromoe.inference.sharded import step_of
 from pyromoe.inference.shards import Shards
@@ -71,7 +72,7 @@ class Loop:
         shards: Shards = Shards(),  # noqa: B008  # frozen
         save: Callable[[Loop, bool], None] | None = None,
     ) -> None:
-        self.plan, self.log, self.save = plan, log, save
+        self.plan, self.data, self.log, self.save = plan, data, log, save
         self.report = Pulse(report)
         self.restarts = [restart for restart, _, _ in starts]
         x, y = to_tensors(data.train, plan.spec)
@@ -91,10 +92,8 @@ class Loop:
         self.take = step_of(plan.spec.fit, members, shards, n)
         self.evaluation = Evaluation(self.take.members, shards)
         self.collapse = Collapse(plan.spec, self.restarts, log)
-        find = partial(diagnose, data, plan.spec)
-        self.rollback = Rollback(
-            self.take, self.restarts, lambda restart, seen: find(on_cpu(restart), seen), log
-        )
+        self.on_cpu = partial(on_cpu, plan, data)
+        self.rollback = Rollback(self.take, self.restarts, self._diagnose, log)
         watches = data.kept is not None and settings.early_stopping is not None
         self.watch = (
             EarlyStopping(plan, data, self.restarts, self.take, shards) if watches else None
@@ -148,8 +147,8 @@ class Loop:
         """Give the restarts parameters of their own, on the CPU."""
         self.take.hand_over()
         for restart in self.restarts:
-            for module in (restart.model, restart.guide):
-                module.to(CPU)
+            found = self.on_cpu(restart)
+            restart.model, restart.guide = found.model, found.guide
         self.x, self.y = self.x.to(CPU), self.y.to(CPU)
 
     def step(self, batch: Batch) -> list[float]:
@@ -205,6 +204,10 @@ class Loop:
         """
         totals, shares = self.evaluation(self.take.values, self.x, self.y)
         return [total + self.log_jacobian for total in totals], shares
+
+    def _diagnose(self, restart: Restart, seen: str) -> str:
+        """Return what is wrong with a restart, from what was seen of it."""
+        return diagnose(self.data, self.plan.spec, self.on_cpu(restart), seen)
 
     def _left(self) -> list[Restart]:
         return [restart for restart in self.restarts if not restart.failure]

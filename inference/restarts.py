@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,13 +35,22 @@ def start(plan: Plan, data: Data, number: int) -> tuple[Restart, Treatment_ELBO,
     """Return a restart before its first step, its ELBO and the source of the order of its rows."""
     first, noise, order = seeds_of(plan.spec, number)
     generator = torch.Generator().manual_seed(first)
-    model, guide = build(plan.spec, plan.latent, data.encoding, generator)
     device = device_of(plan.spec)
-    for module in (model, guide):
-        module.to(device)
+    model, guide = build(plan.spec, plan.latent, data.encoding, generator, device)
     elbo = Treatment_ELBO(plan.treatment, noise=Seeded(noise, device))
     elbo.config = plan.config
     return Restart(number, model, guide), elbo, torch.Generator().manual_seed(order)
+
+
+def on_cpu(plan: Plan, data: Data, restart: Restart) -> Restart:
+    """Return a restart with model and guide on the CPU: itself, or a copy."""
+    if plan.spec.fit.device == "cpu":
+        return restart
+    # Built anew: the tensors of priors belong to no module that could be moved.
+    model, guide = build(plan.spec, plan.latent, data.encoding, torch.Generator())
+    for new, old in ((model, restart.model), (guide, restart.guide)):
+        new.load_state_dict(old.state_dict())
+    return replace(restart, model=model, guide=guide)
 
 
 def groups(plan: Plan, data: Data) -> Iterator[range]:

@@ -175,8 +175,8 @@ class Step(SideBySide):
     def _knobs(self, learning_rate: float, options: Mapping[str, float]) -> list[Tensor]:
         """Return what may change from step to step as tensors: first the optimiser's factors."""
         factors = self.optimiser.factors(max(1, self.taken), learning_rate)
-        knobs = [torch.tensor(factors, dtype=self.values.dtype)]
-        return knobs + [torch.tensor(v, dtype=torch.float64) for v in options.values()]
+        knobs = [self.values.new_tensor(factors)]
+        return knobs + [self.values.new_tensor(v, dtype=torch.float64) for v in options.values()]
 
     def _run(self, mode: Mode, call: Call, knobs: list[Tensor]) -> Run:
         """Return the function that takes a step of this form."""

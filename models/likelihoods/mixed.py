@@ -151,8 +151,8 @@ class Mixed(Likelihood):
 
     def uses(self) -> Tensor:
         """Return which outputs each expert uses, (K, P); noise has no use for any."""
-        own = torch.tensor([each.outputs for each in self.families()])[self.of_expert]
-        return torch.arange(self.outputs) < own[:, None]
+        own = self.of_expert.new_tensor([each.outputs for each in self.families()])[self.of_expert]
+        return torch.arange(self.outputs, device=own.device) < own[:, None]
 
     def at_floor(self) -> Tensor:
         """Return which experts have a scale that cannot be smaller, (K,)."""
