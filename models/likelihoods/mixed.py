@@ -152,7 +152,8 @@ class Mixed(Likelihood):
     def uses(self) -> Tensor:
         """Return which outputs each expert uses, (K, P); noise has no use for any."""
         own = self.of_expert.new_tensor([each.outputs for each in self.families()])[self.of_expert]
-        return torch.arange(self.outputs, device=own.device) < own[:, None]
+        used: Tensor = torch.arange(self.outputs, device=own.device) < own[:, None]
+        return used
 
     def at_floor(self) -> Tensor:
         """Return which experts have a scale that cannot be smaller, (K,)."""
