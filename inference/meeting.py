@@ -1,0 +1,171 @@
+"""Where the processes that torchrun started find each other: a store, new at every start.
+
+torchrun keeps one store through all restarts, and torch looks there for the addresses of a process
+group without a name for the attempt: it finds those of the dead, and each failed try costs a
+restart. The number of the restart is no name, since every machine counts its own. So
+
+    every process but 0 asks under a name that nobody had before    ask/3     = mine
+    process 0 answers that name with its own, which is the attempt's   answer/mine = attempt
+    every process then says that it is there, and 0 that all are      attempt/here/3, attempt/all
+
+What the dead have left is asked or answered under other names, and harms nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from torch.distributed import PrefixStore, TCPStore
+
+from pyromoe.models.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch.distributed import Store
+
+PATIENCE = 300.0
+"""Seconds until all must have come: a machine may read its programs from a slow disk."""
+EVERY = 0.02
+"""Seconds between two looks."""
+
+
+class Missing(OSError):
+    """A process that did not come, or has gone: not a mistake of the user, nor of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What torchrun told this process.
+
+    Attributes:
+        rank: which of the processes it is, from 0.
+        size: W, how many there are.
+        address: where the store is.
+        port: the same.
+        kept: whether torchrun keeps the store; else process 0 does.
+        attempt: how often this machine's processes were started again.
+        restarts: how often they still may be.
+    """
+
+    rank: int
+    size: int
+    address: str
+    port: int
+    kept: bool
+    attempt: int
+    restarts: int
+
+    @classmethod
+    def told(cls) -> Place:
+        """Read the variables that torchrun sets.
+
+        Raises:
+            InputError: naming one that is missing, or is not a number.
+        """
+        attempt, most = (
+            int(os.environ.get(f"TORCHELASTIC_{name}", "0"))
+            for name in ("RESTART_COUNT", "MAX_RESTARTS")
+        )
+        return cls(
+            _number("RANK"),
+            _number("WORLD_SIZE"),
+            _text("MASTER_ADDR"),
+            _number("MASTER_PORT"),
+            os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+            attempt,
+            most - attempt,
+        )
+
+    def store(self) -> Store:
+        """Return a way to the store of all attempts.
+
+        Raises:
+            Missing: where it cannot be reached.
+        """
+        keeps = self.rank == 0 and not self.kept
+        try:
+            return TCPStore(
+                self.address,
+                self.port,
+                is_master=keeps,
+                timeout=timedelta(seconds=60),
+                wait_for_workers=False,
+            )
+        except RuntimeError:  # torch's own errors, whose text is a stack of calls
+            what = f"the store at {self.address}:{self.port} cannot be reached"
+            raise Missing(f"process {self.rank}: {what}") from None
+
+
+def meet(store: Store, rank: int, size: int, patience: float = PATIENCE) -> Store:
+    """Return the part of a store that is this attempt's alone, when all processes have come.
+
+    Raises:
+        Missing: naming the processes that did not come in time.
+
+    >>> from pyromoe.inference import meeting
+    >>> from torch.distributed import HashStore
+    >>> first = meeting.meet(HashStore(), 0, 1)
+    >>> first.set("a", "1")
+    """
+    mine, until = secrets.token_hex(8), time.monotonic() + patience
+    if rank == 0:
+        attempt = _answer(store, mine, size, until)
+    else:
+        store.set(f"ask/{rank}", mine)
+        _wait(lambda: store.check([f"answer/{mine}"]), until, lambda: "process 0")
+        attempt = store.get(f"answer/{mine}").decode()
+        store.set(f"{attempt}/here/{rank}", "")
+        _wait(lambda: store.check([f"{attempt}/all"]), until, lambda: "another process")
+    return PrefixStore(attempt, store)
+
+
+def _answer(store: Store, attempt: str, size: int, until: float) -> str:
+    """Give every process that asks the name of this attempt, until all are there."""
+    left, answered = set(range(1, size)), set[str]()
+
+    def all_here() -> bool:
+        for rank in sorted(left):
+            if store.check([f"{attempt}/here/{rank}"]):
+                left.discard(rank)
+            elif store.check([f"ask/{rank}"]):
+                name = store.get(f"ask/{rank}").decode()
+                if name not in answered:
+                    answered.add(name)
+                    store.set(f"answer/{name}", attempt)
+        return not left
+
+    def missing() -> str:
+        return ", ".join(f"process {rank}" for rank in sorted(left))
+
+    _wait(all_here, until, missing)
+    store.set(f"{attempt}/all", "")
+    return attempt
+
+
+def _wait(there: Callable[[], bool], until: float, who: Callable[[], str]) -> None:
+    while not there():
+        if time.monotonic() > until:
+            raise Missing(f"{who()} did not come in time")
+        time.sleep(EVERY)
+
+
+def _text(name: str) -> str:
+    found = os.environ.get(name)
+    if not found:
+        remedy = "start with torchrun, which sets it"
+        raise InputError("is not set", field=name, remedy=remedy)
+    return found
+
+
+def _number(name: str) -> int:
+    found = _text(name)
+    if not found.isdecimal():
+        remedy = "start with torchrun, which sets it"
+        raise InputError(f"is not a number: {found!r}", field=name, remedy=remedy)
+    return int(found)
