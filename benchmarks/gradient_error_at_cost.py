@@ -97,7 +97,7 @@ def laboratory(num_experts: int, draws: int, steps: int) -> Lab:
 
 def timed(lab: Lab, plan: Plan, mode: Any) -> list[float]:
     """Seconds of steps of length 0, without the first, which captures."""
-    parts, rows = lab.parts(plan, "fitted"), lab.place("fitted").rows
+    parts, rows = lab.parts(plan, "fitted"), lab.places["fitted"].rows
     elbo = lab.elbo(plan.treatment, plan.config_at(1.0))
     step = Step(elbo, parts.model, parts.guide, optimiser="sgd", mode=mode)
     found: list[float] = []
@@ -110,7 +110,7 @@ def timed(lab: Lab, plan: Plan, mode: Any) -> list[float]:
 
 def measure(lab: Lab, plan: Plan, arguments: argparse.Namespace) -> Result | str:
     """The line of a treatment, or why there is none."""
-    config, rows = plan.config_at(1.0), lab.place("fitted").rows
+    config, rows = plan.config_at(1.0), lab.places["fitted"].rows
     if lab.exact(plan, "fitted", config) is None:
         return f"the exact gradient of its objective, {plan.objective}, is a sum too long to take"
     try:

@@ -52,6 +52,25 @@ class Saved:
     values: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
 
+    @classmethod
+    def of_bytes(cls, content: bytes, source: str) -> Saved:
+        """Return what `to_bytes` wrote; nothing of it is executed.
+
+        Raises:
+            InputError: where it is not what was written.
+        """
+        try:
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            values = json.loads(header["__metadata__"]["values"])
+            return cls(load_tensors(content), dict(values), source)
+        except BROKEN as error:
+            raise _damaged(Path(source), error) from None
+
+    def to_bytes(self) -> bytes:
+        """Return it as the content of a safetensors file."""
+        tensors = {n: t.detach().clone().contiguous() for n, t in self.tensors.items()}
+        return save_tensors(tensors, {"values": json.dumps(dict(self.values))})
+
     def like(self, name: str, other: Tensor) -> Tensor:
         """Return a tensor that has shape and type of another, on its device.
 
@@ -120,12 +139,7 @@ class Checkpoints:
         if content is None:
             return None
         path = self.folder / (self.parts[name].file if name in self.parts else name)
-        try:
-            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-            values = json.loads(header["__metadata__"]["values"])
-            return Saved(load_tensors(content), dict(values), str(path))
-        except BROKEN as error:
-            raise _damaged(path, error) from None
+        return Saved.of_bytes(content, str(path))
 
     def content(self, name: str) -> bytes | None:
         """Return the file of a part, None where there is none.
@@ -153,8 +167,7 @@ class Checkpoints:
             OSError: where it cannot be written; what was saved before stays as it is.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        tensors = {n: t.detach().clone().contiguous() for n, t in saved.tensors.items()}
-        content = save_tensors(tensors, {"values": json.dumps(dict(saved.values))})
+        content = saved.to_bytes()
         self.number += 1
         file = f"part-{self.number:06}.safetensors"
         write_whole(self.folder / file, content)

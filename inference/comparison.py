@@ -13,7 +13,9 @@ from pyromoe.inference.events import silent
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
 from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.processes import ALONE
 from pyromoe.inference.recognised import recognise
+from pyromoe.inference.spreading import spread
 from pyromoe.inference.svi import as_file, fit
 from pyromoe.models.data import from_table, load
 from pyromoe.models.errors import listed
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.budget import Budget
     from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.events import Log
+    from pyromoe.inference.processes import Processes
     from pyromoe.inference.result import Fit
     from pyromoe.models.divide import Data
     from pyromoe.models.spec import Spec
@@ -111,6 +114,7 @@ def compare(
     keep: Callable[[str, Fit], None] | None = None,
     checkpoints: Checkpoints | None = None,
     logs: Callable[[str], Log] | None = None,
+    processes: Processes = ALONE,
 ) -> Comparison:
     """Fit a spec once for each treatment and seed, on the same rows.
 
@@ -125,10 +129,11 @@ def compare(
         seeds: those of `compare.seeds` where it is None.
         budget: for each start of each fit, in place of the spec's epochs.
         progress: called with the share that is done and what is being done.
-        keep: called with the name and the fit, as each ends.
+        keep: called with the name and the fit, as each ends, in the process that made it.
         checkpoints: where to save what is needed to go on after an interruption, and to go on
             from; a fit that has ended is not repeated.
         logs: returns, by the name of a fit, what is told of it; `LogFiles.inner` for instance.
+        processes: over which the fits are spread, from `joined()`; each returns the same.
 
     Raises:
         InputError: for a mistake in the spec or the data, before the first fit begins.
@@ -156,24 +161,31 @@ def compare(
     ]
     if checkpoints is not None:
         recognise(checkpoints, file.spec, data, budget)
-    rows: list[dict[str, Any]] = []
-    held_out: list[NDArray[np.float64] | None] = []
-    for i, (each, name, seed) in enumerate(work):
+    labels = [f"{name}-{seed}" for _, name, seed in work]
+    before = [None if checkpoints is None else checkpoints.take(label) for label in labels]
+    ended = {i: one for i, one in enumerate(before) if one is not None}
+    left = [i for i, one in enumerate(before) if one is None]
 
-        def report(done: float, text: str, i: int = i, name: str = name) -> None:
+    def one(number: int) -> Saved:
+        each, name, seed = work[left[number]]
+
+        def report(done: float, text: str) -> None:
             if progress is not None:
-                progress((i + done) / len(work), f"{name}: {text}")
+                progress((len(ended) + done) / len(work), f"{name}: {text}")
 
-        label = f"{name}-{seed}"
-        ended = None if checkpoints is None else checkpoints.take(label)
-        if ended is None:
-            ended = _fitted(each, seed, data, budget, report, keep, checkpoints, logs)
-            if checkpoints is not None:
-                checkpoints.keep(label, ended)
-                checkpoints.inner(label).clear()
-        rows.append(dict(ended.values))
-        found = ended.tensors.get("held_out")
-        held_out.append(None if found is None else found.numpy())
+        return _fitted(each, seed, data, budget, report, keep, checkpoints, logs)
+
+    def arrived(number: int, found: Saved) -> None:
+        i = left[number]
+        ended[i] = found
+        if checkpoints is not None and processes.first:
+            checkpoints.keep(labels[i], found)
+            checkpoints.inner(labels[i]).clear()
+
+    spread(processes, len(left), one, arrived)
+    rows = [dict(ended[i].values) for i in range(len(work))]
+    each_held_out = [ended[i].tensors.get("held_out") for i in range(len(work))]
+    held_out = [None if found is None else found.numpy() for found in each_held_out]
     return Comparison(rows, held_out, "test" if len(data.test.rows) else "train")
 
 

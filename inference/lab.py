@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyromoe.inference.advice import recommendation
+from pyromoe.inference.checkpoints import Saved
 from pyromoe.inference.measuring import Lab
 from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
+from pyromoe.inference.processes import ALONE
 from pyromoe.inference.reading import spec_in
 from pyromoe.inference.result import Fit
+from pyromoe.inference.spreading import spread
 from pyromoe.inference.store import load_fit
 from pyromoe.inference.svi import as_file, fit, one_thread
 from pyromoe.models import InputError
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.measuring import At
     from pyromoe.inference.plan import Plan
+    from pyromoe.inference.processes import Processes
     from pyromoe.models import Spec
 
 
@@ -66,6 +70,7 @@ def gradients(
     treatments: Sequence[str] | None = None,
     draws: int = 200,
     progress: Callable[[float, str], None] | None = None,
+    processes: Processes = ALONE,
 ) -> Gradients:
     """Measure bias and noise of treatments' gradients on a model and its data.
 
@@ -76,6 +81,7 @@ def gradients(
         treatments: names; all of them where it is None.
         draws: R, how often each gradient is drawn.
         progress: called with the share that is done, 0 to 1, and what is being done.
+        processes: over which the treatments are spread, from `joined()`; each returns the same.
 
     Raises:
         InputError: for a mistake in the spec or the data, and for a treatment, named here, that
@@ -99,13 +105,18 @@ def gradients(
     share = 0.2 if fitted is None else 0.0
     if fitted is None:
         fitted = fit(file, data=data, progress=lambda d, text: report(share * d, f"fit: {text}"))
-    lab = Lab(file, data, fitted, draws)
-    rows: list[dict[str, Any]] = []
+    work: list[tuple[At, Plan]] = [(at, p) for at in ("initial", "fitted") for p in plans]
+    ended = set[int]()
+
+    def measured(i: int) -> Saved:
+        at, plan = work[i]
+        report(share + (1 - share) * len(ended) / len(work), f"{at}: {plan.treatment.name}")
+        return Saved(values={"rows": list(lab.measure(plan, at))})
+
     with one_thread():
-        work: list[tuple[At, Plan]] = [(at, p) for at in ("initial", "fitted") for p in plans]
-        for i, (at, plan) in enumerate(work):
-            report(share + (1 - share) * i / len(work), f"{at}: {plan.treatment.name}")
-            rows += lab.measure(plan, at)
+        lab = Lab(file, data, fitted, draws)
+        found = spread(processes, len(work), measured, lambda i, one: ended.add(i))
+    rows = [row for one in found for row in one.values["rows"]]
     return Gradients(rows, recommendation(rows, make_plan(file).treatment.name), skipped)
 
 

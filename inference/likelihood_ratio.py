@@ -17,14 +17,18 @@ import numpy as np
 import torch
 
 from pyromoe.guides import Seeded
+from pyromoe.inference.checkpoints import Saved
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.processes import ALONE
 from pyromoe.inference.simulation import simulated
+from pyromoe.inference.spreading import spread
 from pyromoe.inference.svi import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyromoe.inference.processes import Processes
     from pyromoe.inference.result import Fit
     from pyromoe.models.divide import Data
 
@@ -49,7 +53,11 @@ class LikelihoodRatio:
 
 
 def bootstrap_test(
-    smaller: Fit, larger: Fit, draws: int, report: Callable[[float, str], None]
+    smaller: Fit,
+    larger: Fit,
+    draws: int,
+    report: Callable[[float, str], None],
+    processes: Processes = ALONE,
 ) -> LikelihoodRatio:
     """Test a larger model against a smaller one, both fitted to the same training data.
 
@@ -58,24 +66,31 @@ def bootstrap_test(
         larger: of which the smaller one is a case.
         draws: B.
         report: called with the share that is done and what is being done.
+        processes: over which the samples are spread; each returns the same.
 
     Raises:
         ValueError: for a fit without its data.
     """
-    if smaller.data is None:
+    of_smaller = smaller.data
+    if of_smaller is None:
         raise ValueError("a fit without its data cannot be tested")
-    statistic = 2 * (_total(larger) - _total(smaller))
-    samples = list[float]()
-    for number in range(draws):
-        data = sample(smaller, smaller.data, number)
+    ended = set[int]()
+
+    def of_sample(number: int) -> Saved:
+        data = sample(smaller, of_smaller, number)
         try:
-            of_both = [_total(fit(each.spec, data=data)) for each in (smaller, larger)]
+            totals = [_total(fit(each.spec, data=data)) for each in (smaller, larger)]
         except NumericalError:
-            continue
-        finally:
-            report((number + 1) / draws, f"sample {number + 1} of {draws}")
-        samples.append(2 * (of_both[1] - of_both[0]))
-    return LikelihoodRatio(statistic, samples)
+            return Saved(values={"statistic": None})
+        return Saved(values={"statistic": 2 * (totals[1] - totals[0])})
+
+    def arrived(number: int, found: Saved) -> None:
+        ended.add(number)
+        report(len(ended) / draws, f"sample {len(ended)} of {draws}")
+
+    found = [one.values["statistic"] for one in spread(processes, draws, of_sample, arrived)]
+    statistic = 2 * (_total(larger) - _total(smaller))
+    return LikelihoodRatio(statistic, [value for value in found if value is not None])
 
 
 def sample(found: Fit, data: Data, number: int) -> Data:

@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
 
 import torch
 
@@ -69,35 +69,34 @@ class Lab:
         self.size = n if size == "full" else min(size, n)
         self.generator = torch.Generator().manual_seed(file.spec.seed)
         self.known: dict[object, dict[Part, Tensor] | None] = {}
-        self.places: dict[At, Place] = {}
+        self.places: dict[At, Place] = {at: self._place(at) for at in get_args(At)}
 
-    def batch(self) -> Tensor:
+    def batch(self, generator: torch.Generator) -> Tensor:
         """Return the rows of a random batch, (B,)."""
-        return torch.randperm(len(self.x), generator=self.generator)[: self.size]
+        return torch.randperm(len(self.x), generator=generator)[: self.size]
 
-    def place(self, at: At) -> Place:
+    def _place(self, at: At) -> Place:
         """Return a typical batch: of many, the one whose exact gradient has the usual length."""
-        if at not in self.places:
-            plan = make_plan(with_treatment(self.file, "enumerate", "marginal"))
-            parts, elbo = self.parts(plan, at), self.elbo(plan.treatment, plan.config)
-            batches = [self.batch() for _ in range(BATCHES if self.size < len(self.x) else 1)]
-            found = [parts.gradient(elbo, rows) for rows in batches]
-            decides: Part = "gate" if "gate" in found[0] else "experts"
-            squares = torch.stack([g[decides].double().square().sum() for g in found])
-            usual = int((squares - squares.mean()).abs().argmin())
-            moments = {part: Moments(zero) for part, zero in parts.zeros().items()}
-            for gradient in found:
-                for part, value in gradient.items():
-                    moments[part].add(value)
-            spread = {part: math.sqrt(m.variance) for part, m in moments.items()}
-            self.places[at] = Place(batches[usual], found[usual], spread)
-        return self.places[at]
+        plan = make_plan(with_treatment(self.file, "enumerate", "marginal"))
+        parts, elbo = self.parts(plan, at), self.elbo(plan.treatment, plan.config)
+        number = BATCHES if self.size < len(self.x) else 1
+        batches = [self.batch(self.generator) for _ in range(number)]
+        found = [parts.gradient(elbo, rows) for rows in batches]
+        decides: Part = "gate" if "gate" in found[0] else "experts"
+        squares = torch.stack([g[decides].double().square().sum() for g in found])
+        usual = int((squares - squares.mean()).abs().argmin())
+        moments = {part: Moments(zero) for part, zero in parts.zeros().items()}
+        for gradient in found:
+            for part, value in gradient.items():
+                moments[part].add(value)
+        spread = {part: math.sqrt(m.variance) for part, m in moments.items()}
+        return Place(batches[usual], found[usual], spread)
 
     def measure(self, plan: Plan, at: At) -> Iterator[dict[str, Any]]:
         """Yield a row of measures for each part of the parameters."""
         treatment, objective = plan.treatment, plan.objective
         config = plan.config_at(0.0 if at == "initial" else 1.0)
-        place, exact = self.place(at), self.exact(plan, at, config)
+        place, exact = self.places[at], self.exact(plan, at, config)
         found, seconds = self.draw(plan, at, config, exact or place.marginal)
         evaluations = treatment.evaluations(config, plan.spec.experts.number)
         for part, moments in found.items():
@@ -120,11 +119,13 @@ class Lab:
     ) -> tuple[dict[Part, Moments], float]:
         """Return the moments of the drawn gradients, by part, and the seconds of a draw."""
         parts, elbo = self.parts(plan, at), self.elbo(plan.treatment, config)
-        rows = self.place(at).rows
+        rows = self.places[at].rows
         parts.loss(elbo, rows)  # makes the state
         if at == "fitted" and elbo.state is not None:
+            # Of its own, so that a treatment is measured the same whatever was before it.
+            generator = torch.Generator().manual_seed(seeds_of(self.file.spec, 0)[2])
             for _ in range(LEARNING_STEPS):
-                parts.loss(elbo, self.batch())
+                parts.loss(elbo, self.batch(generator))
         moments = {part: Moments(exact.get(part, zero)) for part, zero in parts.zeros().items()}
         state, seconds = elbo.state, []
         for _ in range(self.draws):
@@ -147,7 +148,7 @@ class Lab:
             k = plan.spec.experts.number
             found = exact_treatment(plan.objective, chosen, self.size, k)
             gradient = found and self.parts(plan, at).gradient(
-                self.elbo(*found), self.place(at).rows
+                self.elbo(*found), self.places[at].rows
             )
             self.known[key] = gradient
         return self.known[key]

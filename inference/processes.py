@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
+    from torch.distributed import Store
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for another that is alive but does not come, in a long step perhaps."""
@@ -35,6 +36,7 @@ class Processes:
         rank: which it is, from 0.
         size: W, how many there are.
         launched: whether torchrun started them.
+        store: of these processes alone, a connection of this one; None where it is alone.
 
     >>> import torch
     >>> from pyromoe.inference import Processes
@@ -46,6 +48,7 @@ class Processes:
     rank: int = 0
     size: int = 1
     launched: bool = False
+    store: Store | None = None
 
     @property
     def first(self) -> bool:

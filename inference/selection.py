@@ -11,20 +11,18 @@ are somewhat too small (Bengio and Grandvalet, 2004).
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyromoe.inference.arviz_versions import leave_one_out
 from pyromoe.inference.candidates import Candidate, candidates
+from pyromoe.inference.folds import Folds, Progress
 from pyromoe.inference.likelihood_ratio import bootstrap_test
 from pyromoe.inference.loop import NumericalError
-from pyromoe.inference.posterior import to_arviz
-from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.processes import ALONE
 from pyromoe.inference.recommendation import recommend, recommended
-from pyromoe.inference.svi import as_file, fit
+from pyromoe.inference.svi import as_file
 from pyromoe.models.data import undivided
 
 if TYPE_CHECKING:
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyromoe.inference.likelihood_ratio import LikelihoodRatio
+    from pyromoe.inference.processes import Processes
     from pyromoe.inference.result import Fit
     from pyromoe.models.divide import Data
     from pyromoe.models.spec import Spec
@@ -117,6 +116,7 @@ def select(
     bootstrap: int | None = None,
     progress: Report | None = None,
     keep: Callable[[str, Fit], None] | None = None,
+    processes: Processes = ALONE,
 ) -> Selection:
     """Choose the number of experts of a spec.
 
@@ -130,7 +130,9 @@ def select(
         folds: V; that of `select.folds` where it is None.
         bootstrap: samples of the likelihood ratio tests; `select.bootstrap` where it is None.
         progress: called with the share that is done and what is being done.
-        keep: called with the name and the fit to all training data, as each ends.
+        keep: called with the name and the fit to all training data, as each ends, in the process
+            that made it.
+        processes: over which the fits are spread, from `joined()`; each returns the same.
 
     Raises:
         InputError: for a mistake in the spec or the data, before the first fit begins.
@@ -151,83 +153,21 @@ def select(
     among, data = candidates(file, chosen.experts), undivided(file, table)
     parts, whole = data.folds(chosen.folds), data.split()
     of_fits = 0.2 if chosen.bootstrap else 1.0
-    report = _Report(progress, len(among) * (chosen.folds + 1), of_fits)
+    report = Progress(progress, len(among) * (chosen.folds + 1), of_fits)
     first = [part.test.rows.reshape(len(part.test.rows), -1)[:, 0] for part in parts]
     order = np.argsort(np.concatenate(first))
     places = np.concatenate(first)[order]
     fold = np.repeat(np.arange(len(parts)), [len(one) for one in first])[order]
     weight = np.concatenate([_weights(part) for part in parts])[order]
-    rows, held_out = [], []
-    fits: list[Fit | None] = []
-    for one in among:
-        row, values, result = _candidate(one, parts, whole, report)
-        rows.append(row)
-        held_out.append(None if values is None else values[order])
-        fits.append(result)
-        if keep is not None and result is not None:
-            keep(one.name, result)
+    rows, held_out, fits = Folds(among, parts, whole, report, keep).found(processes)
+    held_out = [None if values is None else values[order] for values in held_out]
     best = recommended(rows, held_out, weight)
-    tests = _tests(among, fits, chosen.bootstrap, report)
+    tests = _tests(among, fits, chosen.bootstrap, report, processes)
     for name, test in tests.items():
         tested = next(row for row in rows if row["candidate"] == name)
         tested |= {"p_value": test.p_value, "bootstrap_samples": len(test.samples)}
     said = recommend([one.label for one in among], rows, best)
     return Selection(rows, held_out, weight, places, fold, fits, best, tests, said)
-
-
-class _Report:
-    """Progress over many fits.
-
-    Args:
-        progress: called with the share that is done and what is being done.
-        total: how many fits.
-        share: which part of the work they are.
-    """
-
-    def __init__(self, progress: Report | None, total: int, share: float) -> None:
-        self.progress, self.total, self.share, self.done = progress, total, share, 0
-
-    def of_fit(self, label: str) -> Report:
-        """Return what one fit reports with."""
-
-        def report(done: float, text: str) -> None:
-            self.at(self.share * (self.done + done) / self.total, f"{label}: {text}")
-
-        return report
-
-    def at(self, done: float, text: str) -> None:
-        """Report a share of everything."""
-        if self.progress is not None:
-            self.progress(min(done, 1.0), text)
-
-
-def _candidate(
-    one: Candidate, parts: Sequence[Data], whole: Data, report: _Report
-) -> tuple[dict[str, Any], NDArray[np.float64] | None, Fit | None]:
-    """Return the row of a candidate, its held-out log p(y | x) in the order of the data, a fit."""
-    started = time.perf_counter()
-    row: dict[str, Any] = {"candidate": one.name, "experts": one.experts}
-    try:
-        values = []
-        for v, part in enumerate(parts, 1):
-            label = f"{one.label}, fold {v} of {len(parts)}"
-            found = fit(one.file, data=part, progress=report.of_fit(label))
-            report.done += 1
-            x, y = to_tensors(part.test, found.spec)
-            values.append(found.log_likelihood(x, y).double().numpy())
-        result = fit(one.file, data=whole, progress=report.of_fit(f"{one.label}, all rows"))
-        report.done += 1
-    except NumericalError as error:
-        report.done = (report.done // (len(parts) + 1) + 1) * (len(parts) + 1)
-        return row | {"failure": str(error)}, None, None
-    held_out = np.concatenate(values)
-    metrics, n = result.metrics, len(held_out)
-    row |= {"held_out_log_likelihood": None}
-    row |= {"train_log_likelihood": metrics["log_likelihood"]["train"] / n}
-    row |= {name: metrics[name] for name in ("parameters", "aic", "bic", "icl")}
-    if result.guide.weights.spread:
-        row |= leave_one_out(to_arviz(result))
-    return row | {"seconds": time.perf_counter() - started}, held_out, result
 
 
 def _weights(part: Data) -> NDArray[np.float64]:
@@ -241,7 +181,11 @@ def _weights(part: Data) -> NDArray[np.float64]:
 
 
 def _tests(
-    among: Sequence[Candidate], fits: Sequence[Fit | None], draws: int, report: _Report
+    among: Sequence[Candidate],
+    fits: Sequence[Fit | None],
+    draws: int,
+    report: Progress,
+    processes: Processes,
 ) -> dict[str, LikelihoodRatio]:
     """Return the test of every number of experts against the one before, by its name."""
     pairs = [
@@ -258,5 +202,5 @@ def _tests(
 
         assert smaller is not None
         assert larger is not None
-        found[one.name] = bootstrap_test(smaller, larger, draws, tell)
+        found[one.name] = bootstrap_test(smaller, larger, draws, tell, processes)
     return found

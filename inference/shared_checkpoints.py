@@ -40,10 +40,6 @@ class SharedCheckpoints(Checkpoints):
             super().keep(name, saved, whole=whole)
         self.last = time.monotonic()
 
-    def inner(self, name: str) -> Checkpoints:
-        """See `Checkpoints.inner`."""
-        return SharedCheckpoints(self.folder / name, self.processes, self.signals)
-
     def clear(self) -> None:
         """See `Checkpoints.clear`."""
         if self.processes.first:

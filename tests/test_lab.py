@@ -177,7 +177,7 @@ def test_the_bias_of_the_objective_is_that_of_the_exact_gradients(everything: Gr
     file = parse_spec(SPEC, "spec.yaml")
     data = from_table(file.spec, table())
     lab = Lab(file, data, fit(file, data=data), 2)
-    rows = lab.place("initial").rows
+    rows = lab.places["initial"].rows
     parts = lab.parts(make_plan(with_treatment(file, "jensen")), "initial")
     x, y = lab.x[rows], lab.y[rows]
     model, gate = parts.model, parts.tensors["gate"]
