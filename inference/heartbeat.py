@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
-import socket
 import sys
 import threading
 import time
@@ -31,9 +31,7 @@ from pyromoe.models.errors import InputError, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from torch.distributed import Store
-
-    from pyromoe.inference.meeting import Place
+    from pyromoe.inference.meeting import Place, Store
 
 T = TypeVar("T")
 
@@ -61,7 +59,7 @@ class Who:
     @classmethod
     def here(cls) -> Who:
         """Return this process."""
-        return cls(socket.gethostname(), os.getpid(), os.getppid())
+        return cls(platform.node(), os.getpid(), os.getppid())
 
     @classmethod
     def read(cls, raw: bytes) -> Who:

@@ -18,16 +18,14 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch.distributed import PrefixStore, TCPStore
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch.distributed import Store
+    from collections.abc import Callable, Sequence
 
 PATIENCE = 300.0
 """Seconds until all must have come: a machine may read its programs from a slow disk."""
@@ -37,6 +35,21 @@ EVERY = 0.02
 
 class Missing(OSError):
     """A process that did not come, or has gone: not a mistake of the user, nor of ours."""
+
+
+class Store(Protocol):
+    """What is used of torch's stores: values by name, for all processes.
+
+    `get` waits until there is one; `add` counts from 0 and returns the sum; `clone` makes another
+    connection, for another thread.
+    """
+
+    def set(self, key: str, value: Any, /) -> None: ...  # noqa: D102
+    def get(self, key: str, /) -> bytes: ...  # noqa: D102
+    def add(self, key: str, value: int, /) -> int: ...  # noqa: D102
+    def check(self, keys: Sequence[str], /) -> bool: ...  # noqa: D102
+    def multi_get(self, keys: Sequence[str], /) -> list[bytes]: ...  # noqa: D102
+    def clone(self) -> Store: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +103,7 @@ class Place:
         """
         keeps = self.rank == 0 and not self.kept
         try:
-            return TCPStore(
+            found: Any = TCPStore(
                 self.address,
                 self.port,
                 is_master=keeps,
@@ -100,18 +113,23 @@ class Place:
         except RuntimeError:  # torch's own errors, whose text is a stack of calls
             what = f"the store at {self.address}:{self.port} cannot be reached"
             raise Missing(f"process {self.rank}: {what}") from None
+        store: Store = found
+        return store
 
 
-def meet(store: Store, rank: int, size: int, patience: float = PATIENCE) -> Store:
+def meet(store: Any, rank: int, size: int, patience: float = PATIENCE) -> tuple[Store, int]:
     """Return the part of a store that is this attempt's alone, when all processes have come.
+
+    And the number of the attempt, from 0.
 
     Raises:
         Missing: naming the processes that did not come in time.
 
     >>> from pyromoe.inference import meeting
     >>> from torch.distributed import HashStore
-    >>> first = meeting.meet(HashStore(), 0, 1)
-    >>> first.set("a", "1")
+    >>> common = HashStore()
+    >>> meeting.meet(common, 0, 1)[1], meeting.meet(common, 0, 1)[1]
+    (0, 1)
     """
     mine, until = secrets.token_hex(8), time.monotonic() + patience
     if rank == 0:
@@ -122,7 +140,9 @@ def meet(store: Store, rank: int, size: int, patience: float = PATIENCE) -> Stor
         attempt = store.get(f"answer/{mine}").decode()
         store.set(f"{attempt}/here/{rank}", "")
         _wait(lambda: store.check([f"{attempt}/all"]), until, lambda: "another process")
-    return PrefixStore(attempt, store)
+    found: Any = PrefixStore(attempt, store)
+    number = int(found.get("number"))
+    return found, number
 
 
 def _answer(store: Store, attempt: str, size: int, until: float) -> str:
@@ -144,6 +164,7 @@ def _answer(store: Store, attempt: str, size: int, until: float) -> str:
         return ", ".join(f"process {rank}" for rank in sorted(left))
 
     _wait(all_here, until, missing)
+    store.set(f"{attempt}/number", str(store.add("attempts", 1) - 1))
     store.set(f"{attempt}/all", "")
     return attempt
 

@@ -16,13 +16,17 @@ import torch
 import torch.distributed as dist
 
 from pyromoe.inference.device import own_gpu
+from pyromoe.inference.ending import once, over_before
+from pyromoe.inference.heartbeat import watched
+from pyromoe.inference.meeting import Place, meet
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
-    from torch.distributed import Store
+
+    from pyromoe.inference.meeting import Store
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for another that is alive but does not come, in a long step perhaps."""
@@ -37,6 +41,7 @@ class Processes:
         size: W, how many there are.
         launched: whether torchrun started them.
         store: of these processes alone, a connection of this one; None where it is alone.
+        attempt: how often torchrun has started all of them anew, after one of them was lost.
 
     >>> import torch
     >>> from pyromoe.inference import Processes
@@ -49,6 +54,7 @@ class Processes:
     size: int = 1
     launched: bool = False
     store: Store | None = None
+    attempt: int = 0
 
     @property
     def first(self) -> bool:
@@ -110,11 +116,6 @@ def launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def restarted() -> bool:
-    """Whether torchrun started this process anew, after one of them had died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-
-
 @contextmanager
 def joined() -> Iterator[Processes]:
     """Join the processes that torchrun started with this one, and leave them at the end.
@@ -130,15 +131,24 @@ def joined() -> Iterator[Processes]:
     if not launched():
         yield ALONE
         return
+    place = Place.told()
+    common = place.store()
+    over_before(common)
+    store, attempt = meet(common, place.rank, place.size)
     backend = "gloo"
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(own_gpu())
-    dist.init_process_group(backend, timeout=PATIENCE)
-    try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), launched=True)
-    finally:
-        dist.destroy_process_group()
+    with once(common), watched(store, place):
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore("group", store),
+            rank=place.rank,
+            world_size=place.size,
+            timeout=PATIENCE,
+        )
+        yield Processes(place.rank, place.size, True, store, attempt)
+    dist.destroy_process_group()
 
 
 def agree(processes: Processes, what: str, error: InputError | None = None) -> None:

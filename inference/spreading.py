@@ -15,8 +15,7 @@ from pyromoe.inference.checkpoints import Saved
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch.distributed import Store
-
+    from pyromoe.inference.meeting import Store
     from pyromoe.inference.processes import Processes
 
 EVERY = 0.1
