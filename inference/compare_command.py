@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,9 +11,9 @@ from pyromoe.inference.interruptible import (
     budget_of,
     logs_in,
     read,
+    reporting,
     resumable,
-    says_finished,
-    target_of,
+    task_of,
 )
 from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annotations
     BudgetText,
@@ -24,6 +24,12 @@ from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annota
     SpecPath,
 )
 from pyromoe.inference.report_command import write_and_say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyromoe.inference.comparison import Comparison
+    from pyromoe.models.spec_file import SpecFile
 
 
 def compare(
@@ -45,37 +51,58 @@ def compare(
     with it, and repeats no fit that has ended.
     """
     from pyromoe.inference.comparison import compare as run
+    from pyromoe.inference.processes import joined
     from pyromoe.inference.run_directory import save_run
-    from pyromoe.inference.store import save_spec, write_csv, write_json
-    from pyromoe.inference.verified import seal
 
     chosen = {"treatments": treatments, "seeds": seeds}
     lists = [f"compare.{name}=[{text}]" for name, text in chosen.items() if text is not None]
-    file = read(spec, [*(set_ or ()), *lists], None)
-    target = target_of(out, file, spec, resume=resume)
-    if resume and says_finished(target):
-        return
-    with resumable(target, resume=resume, overwrite=overwrite) as (folder, checkpoints):
+    with joined() as processes:
+        file = read(spec, [*(set_ or ()), *lists], None)
+        task = task_of(out, file, spec, processes, resume=resume)
+        if task.finished:
+            return
+        with resumable(task, processes, overwrite=overwrite) as (folder, checkpoints):
 
-        def keep(name: str, result: Any) -> None:
-            (folder / name).mkdir(exist_ok=True)
-            save_run(result, folder / name, target / name)
+            def keep(name: str, result: Any) -> None:
+                (folder / name).mkdir(exist_ok=True)
+                save_run(result, folder / name, task.target / name)
 
-        with terminal.progress() as report:
-            result = run(
-                file,
-                budget=budget_of(budget),
-                progress=report,
-                keep=keep,
-                checkpoints=checkpoints,
-                logs=logs_in(file, folder).inner,
-            )
-        summary = {"summary": result.summary, "measured_on": result.measured_on}
-        write_json(folder / "comparison.json", summary | {"rows": result.rows})
-        save_spec(file, folder, target)
-        write_csv(folder / "comparison.csv", result.rows)
-        seal(folder)
-    _show_comparison(result.rows, result.measured_on)
+            with reporting(processes) as report:
+                result = run(
+                    file,
+                    budget=budget_of(budget),
+                    progress=report,
+                    keep=keep,
+                    checkpoints=checkpoints,
+                    logs=logs_in(file, folder).inner,
+                    processes=processes,
+                )
+            if processes.first:
+                _write(result, file, folder, task.target)
+    if processes.first:
+        _show_comparison(result, task.target)
+
+
+def _write(result: Comparison, file: SpecFile, folder: Path, target: Path) -> None:
+    """Write what the fits have in common."""
+    from pyromoe.inference.store import save_spec, write_csv, write_json
+    from pyromoe.inference.verified import seal
+
+    summary = {"summary": result.summary, "measured_on": result.measured_on}
+    write_json(folder / "comparison.json", summary | {"rows": result.rows})
+    save_spec(file, folder, target)
+    write_csv(folder / "comparison.csv", result.rows)
+    seal(folder)
+
+
+def _show_comparison(result: Comparison, target: Path) -> None:
+    """Print the table and what its headings mean, and write the report."""
+    from pyromoe.inference.summaries.comparison import comparison_table
+
+    terminal.tabular(comparison_table(result.rows, result.measured_on))
+    for row in result.rows:
+        if "failure" in row:
+            terminal.out.print(f"{row['treatment']} broke down: {row['failure']}", markup=False)
     terminal.out.print(f"\n{result.summary}", markup=False)
     terminal.out.print(
         f"\n{target} holds comparison.json, comparison.csv and a run directory for each fit, "
@@ -83,13 +110,3 @@ def compare(
         markup=False,
     )
     write_and_say(target)
-
-
-def _show_comparison(rows: list[dict[str, Any]], measured_on: str) -> None:
-    """Print the table and what its headings mean."""
-    from pyromoe.inference.summaries.comparison import comparison_table
-
-    terminal.tabular(comparison_table(rows, measured_on))
-    for row in rows:
-        if "failure" in row:
-            terminal.out.print(f"{row['treatment']} broke down: {row['failure']}", markup=False)

@@ -41,6 +41,12 @@ class Resumable:
     folder: Path
     checkpoints: Path
 
+    @classmethod
+    def of(cls, target: Path) -> Resumable:
+        """Return where a directory is written."""
+        folder = unfinished(target)
+        return cls(target, folder, folder / CHECKPOINTS)
+
 
 def free_directory(wanted: Path) -> Path:
     """Return the folder, or the first of `wanted-2`, `wanted-3`, ... that is not there."""
@@ -107,14 +113,14 @@ def resumable_directory(
         OSError: where nothing can be written, before the block begins.
     """
     _check(target, overwrite=overwrite)
-    folder = unfinished(target)
+    place = Resumable.of(target)
+    folder = place.folder
     if folder.exists() and not (resume or overwrite):
         what = "is there, from a fit that was interrupted"
         remedy = "go on with it with --resume, or start anew with --overwrite"
         raise InputError(what, file=str(folder), remedy=remedy)
     made = _make_parents(target)
     folder.mkdir(exist_ok=True)
-    place = Resumable(target, folder, folder / CHECKPOINTS)
     with _locked(folder):
         if not resume:
             _empty(folder)

@@ -18,6 +18,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -178,7 +179,7 @@ class Heartbeat:
     def name(self, ranks: Iterable[int], what: str) -> None:
         """Say what became of processes, if no other process said it."""
         for r in ranks:
-            if self._locked(lambda r=r: self.store.add(f"named/{r}", 1)) == 1:
+            if self._locked(partial(self.store.add, f"named/{r}", 1)) == 1:
                 self.say(f"process {r} ({self.who[r]}) {what}; {self._next()}")
 
     def say(self, text: str) -> None:

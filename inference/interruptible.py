@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyromoe.inference import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.log_files import LogFiles
@@ -40,34 +41,75 @@ def target_of(out: Path | None, file: SpecFile, spec: Path, *, resume: bool) -> 
     return named or (last_directory(own) if resume else free_directory(own))
 
 
-def says_finished(target: Path) -> bool:
-    """Say so where there is nothing to go on with."""
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a command writes, as process 0 found it and all take it.
+
+    Attributes:
+        target: the directory.
+        resume: whether to go on with what is there.
+        finished: whether there is nothing left to do.
+    """
+
+    target: Path
+    resume: bool
+    finished: bool
+
+
+def task_of(
+    out: Path | None, file: SpecFile, spec: Path, processes: Processes, *, resume: bool
+) -> Task:
+    """Return what is to be written, and say so where there is nothing to go on with.
+
+    What processes began that were lost is gone on with, as with `resume`.
+    """
     from pyromoe.inference.directories import is_finished
 
-    if finished := is_finished(target):
-        terminal.out.print(f"{target} is finished: nothing is left to go on with", markup=False)
-    return finished
+    found: tuple[str, bool, bool] | None = None
+    if processes.first:
+        goes_on = resume or processes.begun
+        target = target_of(out, file, spec, resume=goes_on)
+        finished = goes_on and is_finished(target)
+        if finished and not processes.begun:
+            said = f"{target} is finished: nothing is left to go on with"
+            terminal.out.print(said, markup=False)
+        found = str(target), goes_on, finished
+    told, goes_on, finished = processes.said(found)[0]
+    return Task(Path(told), goes_on, finished)
 
 
 @contextmanager
 def resumable(
-    target: Path, *, resume: bool, overwrite: bool, processes: Processes | None = None
+    task: Task, processes: Processes, *, overwrite: bool
 ) -> Iterator[tuple[Path, Checkpoints]]:
-    """Give the folder to write in and its checkpoints, and hold signals until these are saved."""
-    from pyromoe.inference.directories import resumable_directory
-    from pyromoe.inference.processes import ALONE
+    """Give the folder to write in and its checkpoints, and hold signals until these are saved.
+
+    Process 0 makes the folder, and gives it its name at the end.
+    """
+    from pyromoe.inference.directories import Resumable, resumable_directory
     from pyromoe.inference.shared_checkpoints import SharedCheckpoints
 
-    with (
-        resumable_directory(target, resume=resume, overwrite=overwrite) as place,
-        terminal.deferring() as signals,
-    ):
-        checkpoints = SharedCheckpoints(place.checkpoints, processes or ALONE, signals)
+    made = resumable_directory(task.target, resume=task.resume, overwrite=overwrite)
+    theirs = nullcontext(Resumable.of(task.target))
+    with made if processes.first else theirs as place, terminal.deferring() as signals:
+        if processes.first:
+            processes.begin()
+        checkpoints = SharedCheckpoints(place.checkpoints, processes, signals)
         if checkpoints.note:
             terminal.err.print(checkpoints.note, markup=False)
         if checkpoints.parts:
             terminal.err.print(f"going on with {place.folder}", markup=False)
         yield place.folder, checkpoints
+
+
+@contextmanager
+def reporting(processes: Processes) -> Iterator[Callable[[float, str], None] | None]:
+    """Give a function to report with, in process 0."""
+    if not processes.first:
+        yield None
+        return
+    with terminal.progress() as report:
+        yield report
 
 
 def logs_in(file: SpecFile, folder: Path) -> LogFiles:

@@ -117,10 +117,23 @@ class Place:
         return store
 
 
-def meet(store: Any, rank: int, size: int, patience: float = PATIENCE) -> tuple[Store, int]:
-    """Return the part of a store that is this attempt's alone, when all processes have come.
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """What processes that have met share.
 
-    And the number of the attempt, from 0.
+    Attributes:
+        store: of this attempt alone.
+        common: of all attempts.
+        attempt: which this is, from 0: how often torchrun has started all of them anew.
+    """
+
+    store: Store
+    common: Store
+    attempt: int
+
+
+def meet(store: Any, rank: int, size: int, patience: float = PATIENCE) -> Meeting:
+    """Return what the processes share, when all have come.
 
     Raises:
         Missing: naming the processes that did not come in time.
@@ -128,7 +141,7 @@ def meet(store: Any, rank: int, size: int, patience: float = PATIENCE) -> tuple[
     >>> from pyromoe.inference import meeting
     >>> from torch.distributed import HashStore
     >>> common = HashStore()
-    >>> meeting.meet(common, 0, 1)[1], meeting.meet(common, 0, 1)[1]
+    >>> meeting.meet(common, 0, 1).attempt, meeting.meet(common, 0, 1).attempt
     (0, 1)
     """
     mine, until = secrets.token_hex(8), time.monotonic() + patience
@@ -142,7 +155,7 @@ def meet(store: Any, rank: int, size: int, patience: float = PATIENCE) -> tuple[
         _wait(lambda: store.check([f"{attempt}/all"]), until, lambda: "another process")
     found: Any = PrefixStore(attempt, store)
     number = int(found.get("number"))
-    return found, number
+    return Meeting(found, store, number)
 
 
 def _answer(store: Store, attempt: str, size: int, until: float) -> str:

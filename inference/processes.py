@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore
 
 from pyromoe.inference.device import own_gpu
 from pyromoe.inference.ending import once, over_before
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from pyromoe.inference.meeting import Store
+    from pyromoe.inference.meeting import Meeting
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for another that is alive but does not come, in a long step perhaps."""
+
+BEGUN = "begun"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,7 @@ class Processes:
         rank: which it is, from 0.
         size: W, how many there are.
         launched: whether torchrun started them.
-        store: of these processes alone, a connection of this one; None where it is alone.
-        attempt: how often torchrun has started all of them anew, after one of them was lost.
+        meeting: what they share beside tensors; None for one that is alone.
 
     >>> import torch
     >>> from pyromoe.inference import Processes
@@ -53,13 +55,22 @@ class Processes:
     rank: int = 0
     size: int = 1
     launched: bool = False
-    store: Store | None = None
-    attempt: int = 0
+    meeting: Meeting | None = None
 
     @property
     def first(self) -> bool:
         """Whether it is the one that writes and reports."""
         return self.rank == 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether an attempt before this one, which was lost, began to write."""
+        return self.meeting is not None and self.meeting.common.check([BEGUN])
+
+    def begin(self) -> None:
+        """Note for attempts after this one that this one begins to write."""
+        if self.meeting is not None:
+            self.meeting.common.set(BEGUN, "")
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
         """Return what every process gave, in their order; tensors of one shape, (...)."""
@@ -134,20 +145,20 @@ def joined() -> Iterator[Processes]:
     place = Place.told()
     common = place.store()
     over_before(common)
-    store, attempt = meet(common, place.rank, place.size)
+    meeting = meet(common, place.rank, place.size)
     backend = "gloo"
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(own_gpu())
-    with once(common), watched(store, place):
+    with once(common), watched(meeting.store, place):
         dist.init_process_group(
             backend,
-            store=dist.PrefixStore("group", store),
+            store=PrefixStore("group", meeting.store),  # type: ignore[arg-type]  # it is torch's
             rank=place.rank,
             world_size=place.size,
             timeout=PATIENCE,
         )
-        yield Processes(place.rank, place.size, True, store, attempt)
+        yield Processes(place.rank, place.size, True, meeting)
     dist.destroy_process_group()
 
 

@@ -50,7 +50,7 @@ def spread(
         found[i] = saved
         arrived(i, saved)
 
-    store = processes.store
+    store = None if processes.meeting is None else processes.meeting.store
     if store is None or processes.size == 1:
         for i in range(number):
             take(i, work(i))
