@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pyromoe.inference import terminal
+from pyromoe.inference.interruptible import new_place, reporting
 from pyromoe.inference.options import Out, Overwrite, Settings  # noqa: TC001  # typer reads them
 from pyromoe.inference.report_command import write_and_say
 from pyromoe.models.errors import InputError
+
+if TYPE_CHECKING:
+    from pyromoe.inference.lab import Gradients
 
 
 def gradients(
@@ -33,35 +37,50 @@ def gradients(
     the fit starts and where it ends, and set against exact gradients. Writes gradients.json,
     gradients.csv and gradients.svg.
     """
-    from pyromoe.inference.directories import free_directory, new_directory
+    from pyromoe.inference.directories import free_directory
     from pyromoe.inference.lab import gradients as run
-    from pyromoe.inference.pictures import gradients_figure, to_svg
-    from pyromoe.inference.reading import spec_in
-    from pyromoe.inference.store import (
-        save_spec,
-        write_csv,
-        write_json,
-    )
-    from pyromoe.inference.summaries.lab import lab_table, part_of
-    from pyromoe.inference.verified import seal
+    from pyromoe.inference.processes import joined
     from pyromoe.models.spec_file import read_spec
 
     if spec.is_dir() and set_:
         what = "a run has its settings already"
         raise InputError(what, field="--set", remedy="leave it out, or give the spec")
-    source: Any = spec if spec.is_dir() else read_spec(spec, set_ or ())
     names = None if treatments is None else [n.strip() for n in treatments.split(",") if n.strip()]
-    target = out or free_directory(Path("runs") / f"{spec.resolve().stem}-gradients")
-    with new_directory(target, overwrite=overwrite) as folder:
-        with terminal.progress() as report:
-            found = run(source, treatments=names, draws=draws, progress=report)
-        summary = {"recommendation": found.recommendation, "skipped": found.skipped}
-        write_json(folder / "gradients.json", summary | {"rows": found.rows})
-        write_csv(folder / "gradients.csv", found.rows)
-        save_spec(spec_in(spec) if spec.is_dir() else source, folder, target)
-        picture = to_svg(gradients_figure(found.rows, part_of(found.rows)))
-        (folder / "gradients.svg").write_bytes(picture)
-        seal(folder)
+    with joined() as processes:
+        source: Any = spec if spec.is_dir() else read_spec(spec, set_ or ())
+        wanted = out or free_directory(Path("runs") / f"{spec.resolve().stem}-gradients")
+        with new_place(wanted, processes, overwrite=overwrite) as (folder, target):
+            with reporting(processes) as report:
+                found = run(
+                    source, treatments=names, draws=draws, progress=report, processes=processes
+                )
+            if processes.first:
+                _write(found, source, folder, target)
+    if processes.first:
+        _show(found, target)
+
+
+def _write(found: Gradients, source: Any, folder: Path, target: Path) -> None:
+    """Write what was measured, and on what."""
+    from pyromoe.inference.pictures import gradients_figure, to_svg
+    from pyromoe.inference.reading import spec_in
+    from pyromoe.inference.store import save_spec, write_csv, write_json
+    from pyromoe.inference.summaries.lab import part_of
+    from pyromoe.inference.verified import seal
+
+    summary = {"recommendation": found.recommendation, "skipped": found.skipped}
+    write_json(folder / "gradients.json", summary | {"rows": found.rows})
+    write_csv(folder / "gradients.csv", found.rows)
+    save_spec(spec_in(source) if isinstance(source, Path) else source, folder, target)
+    picture = to_svg(gradients_figure(found.rows, part_of(found.rows)))
+    (folder / "gradients.svg").write_bytes(picture)
+    seal(folder)
+
+
+def _show(found: Gradients, target: Path) -> None:
+    """Print the table and what to take, and write the report."""
+    from pyromoe.inference.summaries.lab import lab_table
+
     terminal.tabular(lab_table(found.rows))
     for name, reason in found.skipped.items():
         terminal.out.print(f"left out: {name}: {reason}", markup=False)

@@ -103,6 +103,28 @@ def resumable(
 
 
 @contextmanager
+def new_place(
+    target: Path, processes: Processes, *, overwrite: bool
+) -> Iterator[tuple[Path, Path]]:
+    """Give an empty folder, the same to all processes, and the name that it takes at the end.
+
+    Args:
+        target: the name, of process 0.
+        processes: which write in the folder.
+        overwrite: whether what has that name is replaced.
+    """
+    from pyromoe.inference.directories import new_directory
+
+    if processes.first:
+        with new_directory(target, overwrite=overwrite) as folder:
+            processes.said([str(folder), str(target)])
+            yield folder, target
+    else:
+        folder_, target_ = processes.said(None)[0]
+        yield Path(folder_), Path(target_)
+
+
+@contextmanager
 def reporting(processes: Processes) -> Iterator[Callable[[float, str], None] | None]:
     """Give a function to report with, in process 0."""
     if not processes.first:

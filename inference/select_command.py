@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pyromoe.inference import terminal
+from pyromoe.inference.interruptible import new_place, reporting
 from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annotations
     Out,
     Overwrite,
@@ -15,6 +16,10 @@ from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annota
     SpecPath,
 )
 from pyromoe.inference.report_command import write_and_say
+
+if TYPE_CHECKING:
+    from pyromoe.inference.selection import Selection
+    from pyromoe.models.spec_file import SpecFile
 
 LONGEST = 1000
 """Numbers in a range."""
@@ -44,38 +49,30 @@ def select(
     selection.csv, selection.svg, held_out.csv (log p(y|x) of every row while it was held out) and
     a run directory for each candidate, fitted to all training rows.
     """
-    from pyromoe.inference.directories import free_directory, new_directory
-    from pyromoe.inference.pictures import selection_figure, to_svg
+    from pyromoe.inference.directories import free_directory
+    from pyromoe.inference.processes import joined
     from pyromoe.inference.run_directory import save_run
     from pyromoe.inference.selection import select as run
-    from pyromoe.inference.store import (
-        save_spec,
-        write_csv,
-        write_json,
-    )
-    from pyromoe.inference.verified import seal
     from pyromoe.models.spec_file import read_spec
 
     numbers = None if experts is None else f"[{_listed(experts)}]"
     asked = {"experts": numbers, "folds": folds, "bootstrap": bootstrap}
     given = [f"select.{name}={value}" for name, value in asked.items() if value is not None]
-    file = read_spec(spec, [*(set_ or ()), *given])
-    target = out or free_directory(Path("runs") / f"{spec.stem}-select")
-    with new_directory(target, overwrite=overwrite) as folder:
+    with joined() as processes:
+        file = read_spec(spec, [*(set_ or ()), *given])
+        wanted = out or free_directory(Path("runs") / f"{spec.stem}-select")
+        with new_place(wanted, processes, overwrite=overwrite) as (folder, target):
 
-        def keep(name: str, result: Any) -> None:
-            (folder / name).mkdir()
-            save_run(result, folder / name, target / name)
+            def keep(name: str, result: Any) -> None:
+                (folder / name).mkdir()
+                save_run(result, folder / name, target / name)
 
-        with terminal.progress() as report:
-            found = run(file, progress=report, keep=keep)
-        summary = {"recommendation": found.recommendation, "rows": found.rows}
-        write_json(folder / "selection.json", summary | {"tests": found.to_json()})
-        save_spec(file, folder, target)
-        write_csv(folder / "selection.csv", found.rows)
-        write_csv(folder / "held_out.csv", found.of_each_row())
-        (folder / "selection.svg").write_bytes(to_svg(selection_figure(found.rows)))
-        seal(folder)
+            with reporting(processes) as report:
+                found = run(file, progress=report, keep=keep, processes=processes)
+            if processes.first:
+                _write(found, file, folder, target)
+    if not processes.first:
+        return
     _show(found.rows, found.recommendation)
     terminal.out.print(
         f"\n{target} holds selection.json, selection.csv, selection.svg, held_out.csv and a run "
@@ -83,6 +80,21 @@ def select(
         markup=False,
     )
     write_and_say(target)
+
+
+def _write(found: Selection, file: SpecFile, folder: Path, target: Path) -> None:
+    """Write what the candidates have in common."""
+    from pyromoe.inference.pictures import selection_figure, to_svg
+    from pyromoe.inference.store import save_spec, write_csv, write_json
+    from pyromoe.inference.verified import seal
+
+    summary = {"recommendation": found.recommendation, "rows": found.rows}
+    write_json(folder / "selection.json", summary | {"tests": found.to_json()})
+    save_spec(file, folder, target)
+    write_csv(folder / "selection.csv", found.rows)
+    write_csv(folder / "held_out.csv", found.of_each_row())
+    (folder / "selection.svg").write_bytes(to_svg(selection_figure(found.rows)))
+    seal(folder)
 
 
 def _listed(experts: str) -> str:
