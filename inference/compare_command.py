@@ -50,13 +50,14 @@ def compare(
     Ctrl-C and SIGTERM save what was done in DIR.unfinished; the same command with --resume goes on
     with it, and repeats no fit that has ended.
     """
-    from pyromoe.inference.comparison import compare as run
     from pyromoe.inference.processes import joined
-    from pyromoe.inference.run_directory import save_run
 
     chosen = {"treatments": treatments, "seeds": seeds}
     lists = [f"compare.{name}=[{text}]" for name, text in chosen.items() if text is not None]
     with joined() as processes:
+        from pyromoe.inference.comparison import compare as run
+        from pyromoe.inference.run_directory import save_run
+
         file = read(spec, [*(set_ or ()), *lists], None)
         task = task_of(out, file, spec, processes, resume=resume)
         if task.finished:

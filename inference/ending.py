@@ -6,6 +6,7 @@ import hashlib
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from pyromoe.inference.signals import Stopped
 from pyromoe.inference.terminal import INPUT, NUMERICAL
 from pyromoe.models.errors import InputError
 
@@ -18,12 +19,13 @@ OVER = "over"
 
 
 @contextmanager
-def once(common: Store) -> Iterator[None]:
+def once(common: Store, *, first: bool) -> Iterator[None]:
     """Let the first process that meets an error say it, and the others leave without a word.
 
     Args:
         common: the store of all attempts. torchrun starts all again after any error: that this one
             would come again stands there.
+        first: whether this is process 0, which says that it was stopped, and what is kept.
     """
     try:
         yield
@@ -36,6 +38,10 @@ def once(common: Store) -> Iterator[None]:
             said = common.add(key, 1)
         if said > 1:
             raise SystemExit(code) from None
+        raise
+    except Stopped as error:
+        if not first:
+            raise SystemExit(128 + error.number) from None
         raise
 
 

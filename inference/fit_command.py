@@ -42,14 +42,15 @@ def fit(
     Ctrl-C and SIGTERM save the fit in DIR.unfinished; the same command with --resume goes on with
     it, to the same bits. So it does after a crash, from the last checkpoint.
     """
-    from pyromoe.inference.events import silent
-    from pyromoe.inference.inspection import show
     from pyromoe.inference.processes import joined
-    from pyromoe.inference.run_directory import save_run
-    from pyromoe.inference.summaries.of_directory import summarise
-    from pyromoe.inference.svi import fit as run
 
     with joined() as processes:
+        from pyromoe.inference.events import silent
+        from pyromoe.inference.inspection import show
+        from pyromoe.inference.run_directory import save_run
+        from pyromoe.inference.summaries.of_directory import summarise
+        from pyromoe.inference.svi import fit as run
+
         file = read(spec, set_, treatment)
         task = task_of(out, file, spec, processes, resume=resume)
         if task.finished and not processes.begun:

@@ -37,16 +37,17 @@ def gradients(
     the fit starts and where it ends, and set against exact gradients. Writes gradients.json,
     gradients.csv and gradients.svg.
     """
-    from pyromoe.inference.directories import free_directory
-    from pyromoe.inference.lab import gradients as run
     from pyromoe.inference.processes import joined
-    from pyromoe.models.spec_file import read_spec
 
     if spec.is_dir() and set_:
         what = "a run has its settings already"
         raise InputError(what, field="--set", remedy="leave it out, or give the spec")
     names = None if treatments is None else [n.strip() for n in treatments.split(",") if n.strip()]
     with joined() as processes:
+        from pyromoe.inference.directories import free_directory
+        from pyromoe.inference.lab import gradients as run
+        from pyromoe.models.spec_file import read_spec
+
         source: Any = spec if spec.is_dir() else read_spec(spec, set_ or ())
         wanted = out or free_directory(Path("runs") / f"{spec.resolve().stem}-gradients")
         with new_place(wanted, processes, overwrite=overwrite) as (folder, target):

@@ -46,7 +46,9 @@ VARIABLE = "PYROMOE_SILENCE"
 """The variable of the environment that sets other seconds; with 0 nobody watches."""
 SOON = 2.0
 """Seconds in which the system makes known that a process has died."""
-ENDED, LEFT = "ended", "left"
+ENDED, STOPPED, LEFT = "ended", "stopped", "left"
+"""How a process is no more: at its end, by a signal, by an error that it told of itself."""
+GONE = tuple(how.encode() for how in (ENDED, STOPPED, LEFT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,20 +163,19 @@ class Heartbeat:
         for r, beat in beats.items():
             if jumped or r not in self.last or self.last[r][0] != beat:
                 self.last[r] = beat, now
-        gone = (ENDED.encode(), LEFT.encode())
         return [
-            r for r, (beat, t) in self.last.items() if beat not in gone and now - t > self.silence
+            r for r, (beat, t) in self.last.items() if beat not in GONE and now - t > self.silence
         ]
 
     def lost(self) -> list[int]:
         """Return the processes on this machine that are no more, and did not say that they left."""
         beats = self._locked(self._beats)
         dead = [r for r, who in self.who.items() if who.state(self.me) in ("", "Z", "X")]
-        return [r for r in dead if beats[r] not in (ENDED.encode(), LEFT.encode())]
+        return [r for r in dead if beats[r] not in GONE]
 
-    def left(self) -> bool:
-        """Whether a process has left by an error that it told of itself."""
-        return LEFT.encode() in self._locked(self._beats).values()
+    def left(self, *hows: str) -> bool:
+        """Whether a process is no more, and how it said so is among these."""
+        return any(how.encode() in self._locked(self._beats).values() for how in hows)
 
     def name(self, ranks: Iterable[int], what: str) -> None:
         """Say what became of processes, if no other process said it."""
@@ -251,7 +252,7 @@ def watched(store: Store, place: Place) -> Iterator[Heartbeat]:
         if bereaved(heart, error):
             sys.stdout.flush()
             heart.leave(ENVIRONMENT)  # at once: what torch would tidy up waits for the dead
-        heart.end(LEFT)
+        heart.end(STOPPED if isinstance(error, (Stopped, KeyboardInterrupt)) else LEFT)
         raise
 
 
@@ -268,7 +269,7 @@ def bereaved(heart: Heartbeat, error: BaseException) -> bool:
             if dead := heart.lost():
                 heart.name(dead, "has died")
                 return True
-            if heart.left():  # it has said why
+            if heart.left(LEFT) or (cut and heart.left(STOPPED)):  # it has said why
                 return True
         except RuntimeError:  # torch's own
             break

@@ -150,7 +150,7 @@ def joined() -> Iterator[Processes]:
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(own_gpu())
-    with once(common), watched(meeting.store, place):
+    with once(common, first=place.rank == 0), watched(meeting.store, place):
         dist.init_process_group(
             backend,
             store=PrefixStore("group", meeting.store),  # type: ignore[arg-type]  # it is torch's

@@ -49,16 +49,17 @@ def select(
     selection.csv, selection.svg, held_out.csv (log p(y|x) of every row while it was held out) and
     a run directory for each candidate, fitted to all training rows.
     """
-    from pyromoe.inference.directories import free_directory
     from pyromoe.inference.processes import joined
-    from pyromoe.inference.run_directory import save_run
-    from pyromoe.inference.selection import select as run
-    from pyromoe.models.spec_file import read_spec
 
     numbers = None if experts is None else f"[{_listed(experts)}]"
     asked = {"experts": numbers, "folds": folds, "bootstrap": bootstrap}
     given = [f"select.{name}={value}" for name, value in asked.items() if value is not None]
     with joined() as processes:
+        from pyromoe.inference.directories import free_directory
+        from pyromoe.inference.run_directory import save_run
+        from pyromoe.inference.selection import select as run
+        from pyromoe.models.spec_file import read_spec
+
         file = read_spec(spec, [*(set_ or ()), *given])
         wanted = out or free_directory(Path("runs") / f"{spec.stem}-select")
         with new_place(wanted, processes, overwrite=overwrite) as (folder, target):
