@@ -147,33 +147,29 @@ def compare(
     [('enumerate', True), ('reinforce', True)]
     """
     file = as_file(spec)
-    names = list(treatments if treatments is not None else file.spec.compare.treatments)
-    if names == ["all"]:
-        names = list(plans_of_all(file)[0])
-    files = [with_treatment(file, name) for name in names]
-    for each in files:
-        make_plan(each)
+    files = _files(file, treatments)
     data = load(file) if table is None else from_table(file.spec, table)
     work = [
-        (replace(each, spec=each.spec.model_copy(update={"seed": seed})), name, seed)
+        replace(each, spec=each.spec.model_copy(update={"seed": seed}))
         for seed in (seeds if seeds is not None else file.spec.compare.seeds)
-        for each, name in zip(files, names, strict=True)
+        for each in files
     ]
     if checkpoints is not None:
         recognise(checkpoints, file.spec, data, budget)
-    labels = [f"{name}-{seed}" for _, name, seed in work]
+    labels = [_label(each) for each in work]
     before = [None if checkpoints is None else checkpoints.take(label) for label in labels]
     ended = {i: one for i, one in enumerate(before) if one is not None}
     left = [i for i, one in enumerate(before) if one is None]
 
     def one(number: int) -> Saved:
-        each, name, seed = work[left[number]]
+        each = work[left[number]]
 
         def report(done: float, text: str) -> None:
             if progress is not None:
-                progress((len(ended) + done) / len(work), f"{name}: {text}")
+                share = (len(ended) + done) / len(work)
+                progress(share, f"{each.spec.treatment.name}: {text}")
 
-        return _fitted(each, seed, data, budget, report, keep, checkpoints, logs)
+        return _fitted(each, data, budget, report, keep, checkpoints, logs)
 
     def arrived(number: int, found: Saved) -> None:
         i = left[number]
@@ -189,9 +185,23 @@ def compare(
     return Comparison(rows, held_out, "test" if len(data.test.rows) else "train")
 
 
+def _files(file: SpecFile, treatments: Sequence[str] | None) -> list[SpecFile]:
+    """Return the spec with each of the treatments, all of which it allows."""
+    names = list(treatments if treatments is not None else file.spec.compare.treatments)
+    if names == ["all"]:
+        names = list(plans_of_all(file)[0])
+    files = [with_treatment(file, name) for name in names]
+    for each in files:
+        make_plan(each)
+    return files
+
+
+def _label(file: SpecFile) -> str:
+    return f"{file.spec.treatment.name}-{file.spec.seed}"
+
+
 def _fitted(
     file: SpecFile,
-    seed: int,
     data: Data,
     budget: Budget | None,
     report: Callable[[float, str], None],
@@ -200,8 +210,7 @@ def _fitted(
     logs: Callable[[str], Log] | None,
 ) -> Saved:
     """Fit once; return its row, and log p(y | x) of the rows held out."""
-    name = file.spec.treatment.name
-    label = f"{name}-{seed}"
+    name, seed, label = file.spec.treatment.name, file.spec.seed, _label(file)
     inner = None if checkpoints is None else checkpoints.inner(label)
     log = silent if logs is None else logs(label)
     try:

@@ -9,30 +9,22 @@ are when a laptop sleeps, forgives the others: its own clock jumped.
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch.distributed as dist
-
-from pyromoe.inference.signals import Stopped
-from pyromoe.inference.strict_json import parse_json
 from pyromoe.inference.terminal import ENVIRONMENT, printable
-from pyromoe.models.errors import InputError, one_line
+from pyromoe.inference.who import Who
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from pyromoe.inference.meeting import Place, Store
+    from pyromoe.inference.meeting import Store
 
 T = TypeVar("T")
 
@@ -42,54 +34,9 @@ EVERY = 1.0
 """Seconds between two signs."""
 JUMP = 5.0
 """A clock that is so many seconds late has jumped, or the store was out of reach."""
-VARIABLE = "PYROMOE_SILENCE"
-"""The variable of the environment that sets other seconds; with 0 nobody watches."""
-SOON = 2.0
-"""Seconds in which the system makes known that a process has died."""
 ENDED, STOPPED, LEFT = "ended", "stopped", "left"
 """How a process is no more: at its end, by a signal, by an error that it told of itself."""
 GONE = tuple(how.encode() for how in (ENDED, STOPPED, LEFT))
-
-
-@dataclass(frozen=True, slots=True)
-class Who:
-    """A process: its machine, its number there, and that of torchrun, its parent."""
-
-    host: str
-    pid: int
-    parent: int
-
-    @classmethod
-    def here(cls) -> Who:
-        """Return this process."""
-        return cls(platform.node(), os.getpid(), os.getppid())
-
-    @classmethod
-    def read(cls, raw: bytes) -> Who:
-        """Return what another process wrote."""
-        found = parse_json(raw, "a process")
-        return cls(str(found["host"]), int(found["pid"]), int(found["parent"]))
-
-    def __str__(self) -> str:
-        return f"host {self.host}, pid {self.pid}"
-
-    def written(self) -> str:
-        """Return it as JSON."""
-        return json.dumps({"host": self.host, "pid": self.pid, "parent": self.parent})
-
-    def state(self, mine: Who) -> str:
-        """Return the system's letter for what it does, empty where it is gone; "?": unknown.
-
-        Known of a process that the same torchrun started on this machine, and of no other.
-        """
-        if (self.host, self.parent) != (mine.host, mine.parent) or not Path("/proc/self").exists():
-            return "?"
-        try:
-            text = Path(f"/proc/{self.pid}/stat").read_text()
-        except OSError:
-            return ""
-        state, parent = text.rpartition(")")[2].split()[:2]
-        return state if int(parent) == mine.parent else ""
 
 
 class Heartbeat:
@@ -231,67 +178,3 @@ class Heartbeat:
             if self.who[r].state(self.me) not in ("", "?", "Z", "X"):
                 with suppress(OSError):
                     os.kill(self.who[r].pid, signal.SIGKILL)
-
-
-@contextmanager
-def watched(store: Store, place: Place) -> Iterator[Heartbeat]:
-    """Watch the other processes while the block runs, and leave when one of them is lost.
-
-    Args:
-        store: of these processes alone; a connection of its own is made.
-        place: this process among them.
-    """
-    left = place.restarts
-    heart = Heartbeat(store.clone(), place.rank, place.size, silence=seconds(), restarts=left)
-    heart.start()
-    try:
-        yield heart
-        heart.farewell()
-        heart.end()
-    except BaseException as error:
-        if bereaved(heart, error):
-            sys.stdout.flush()
-            heart.leave(ENVIRONMENT)  # at once: what torch would tidy up waits for the dead
-        heart.end(STOPPED if isinstance(error, (Stopped, KeyboardInterrupt)) else LEFT)
-        raise
-
-
-def bereaved(heart: Heartbeat, error: BaseException) -> bool:
-    """Whether an error only says that another process is lost, which is named if it can be."""
-    asked = isinstance(error, Stopped) and error.number == signal.SIGTERM  # by torchrun, perhaps
-    cut = isinstance(error, dist.DistError) or "gloo" in str(error)
-    if not (asked or (isinstance(error, RuntimeError) and cut)):
-        return False
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    until = time.monotonic() + SOON
-    while time.monotonic() < until:
-        try:
-            if dead := heart.lost():
-                heart.name(dead, "has died")
-                return True
-            if heart.left(LEFT) or (cut and heart.left(STOPPED)):  # it has said why
-                return True
-        except RuntimeError:  # torch's own
-            break
-        if asked:
-            return False
-        time.sleep(0.05)
-    heart.say(f"process {heart.rank} lost touch with another one: {one_line(str(error), 200)}")
-    return True
-
-
-def seconds() -> float:
-    """Return the silence that the environment asks for.
-
-    Raises:
-        InputError: where it is not a number of seconds.
-    """
-    text = os.environ.get(VARIABLE, str(SILENCE))
-    try:
-        found = float(text)
-    except ValueError:
-        found = -1.0
-    if not 0 <= found < float("inf") or 0 < found < 2 * EVERY:
-        what = f"is {text!r}, not a number of seconds"
-        raise InputError(what, field=VARIABLE, remedy=f"take {SILENCE:.0f}, or 0 to watch nobody")
-    return found

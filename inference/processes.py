@@ -18,8 +18,8 @@ from torch._C._distributed_c10d import PrefixStore
 
 from pyromoe.inference.device import own_gpu
 from pyromoe.inference.ending import once, over_before
-from pyromoe.inference.heartbeat import watched
 from pyromoe.inference.meeting import Place, meet
+from pyromoe.inference.watching import watched
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:

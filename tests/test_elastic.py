@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from torch.distributed import HashStore
+from torch._C._distributed_c10d import HashStore
 from torchrun import Torchrun
 
 from pyromoe.inference import Checkpoints, Processes, compare, fit, gradients, joined, select
 from pyromoe.inference.checkpoints import Saved
 from pyromoe.inference.ending import once, over_before
-from pyromoe.inference.heartbeat import ENDED, Heartbeat, Who, bereaved, seconds
+from pyromoe.inference.heartbeat import ENDED, Heartbeat
 from pyromoe.inference.meeting import Missing, meet
 from pyromoe.inference.signals import Stopped
 from pyromoe.inference.spreading import MOST, spread
+from pyromoe.inference.watching import bereaved, seconds
+from pyromoe.inference.who import Who
 from pyromoe.models import InputError
 from pyromoe.models.spec_file import parse_spec
 
@@ -213,7 +215,7 @@ def in_threads(size: int, do: Callable[[int], Any], seconds: float = 20) -> list
 
 
 def test_processes_that_meet_again_share_nothing_with_the_dead() -> None:
-    common = HashStore()
+    common: Any = HashStore()
     for attempt in range(3):
         met = in_threads(3, lambda rank: meet(common, rank, 3, 10))
         assert [one.attempt for one in met] == [attempt] * 3
@@ -239,7 +241,7 @@ class Clock:
 
 
 def hearts(size: int, clock: Clock) -> list[Heartbeat]:
-    store = HashStore()
+    store: Any = HashStore()
     found = [Heartbeat(store, r, size, clock=clock, silence=15) for r in range(size)]
     for heart in found:
         heart.who = {r: Who.here() for r in heart.others}
@@ -281,7 +283,8 @@ def test_a_long_operation_of_torch_lets_the_heart_beat(monkeypatch: pytest.Monke
     """The thread counts on while the main thread is in one call of torch, or in Python."""
     monkeypatch.setattr("pyromoe.inference.heartbeat.EVERY", 0.05)
     left: list[int] = []
-    heart = Heartbeat(HashStore(), 0, 1, leave=left.append)
+    store: Any = HashStore()
+    heart = Heartbeat(store, 0, 1, leave=left.append)
     heart.start()
     matrix = torch.zeros(300, 300)
     until, counted, loops = time.monotonic() + 1.0, heart.number, 0
@@ -330,7 +333,7 @@ def test_an_error_is_said_by_one_and_not_tried_again() -> None:
 
 
 def test_pieces_are_done_once_each_and_all_processes_have_them() -> None:
-    common = HashStore()
+    common: Any = HashStore()
     done: list[tuple[int, int]] = []
     large = torch.arange(MOST // 4, dtype=torch.float64)  # more bytes than a value of the store
 
