@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyromoe.inference.terminal import ENVIRONMENT, printable
 from pyromoe.inference.who import Who
+from pyromoe.models.errors import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -129,6 +130,17 @@ class Heartbeat:
         for r in ranks:
             if self._locked(partial(self.store.add, f"named/{r}", 1)) == 1:
                 self.say(f"process {r} ({self.who[r]}) {what}; {self._next()}")
+
+    def out_of_touch(self, why: str) -> None:
+        """Say that a process elsewhere is out of reach, and which, as far as it is known."""
+        far = [r for r in self.others if self.who[r].state(self.me) == "?"] or self.others
+        hosts = ", ".join(sorted({self.who[r].host for r in far}))
+        each = (
+            f"process {far[0]}"
+            if len(far) == 1
+            else f"one of the processes {listed(map(str, far))}"
+        )
+        self.say(f"{each} (host {hosts}) is out of reach ({why}); {self._next()}")
 
     def say(self, text: str) -> None:
         """Print one line on stderr, whatever another thread does with it."""

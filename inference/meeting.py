@@ -62,6 +62,7 @@ class Place:
         address: where the store is.
         port: the same.
         kept: whether torchrun keeps the store; else process 0 does.
+        local: whether all processes are on this machine.
         attempt: how often this machine's processes were started again.
         restarts: how often they still may be.
     """
@@ -71,6 +72,7 @@ class Place:
     address: str
     port: int
     kept: bool
+    local: bool
     attempt: int
     restarts: int
 
@@ -91,6 +93,7 @@ class Place:
             _text("MASTER_ADDR"),
             _number("MASTER_PORT"),
             os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+            os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE"),
             attempt,
             most - attempt,
         )

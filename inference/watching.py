@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -56,7 +57,8 @@ def bereaved(heart: Heartbeat, error: BaseException) -> bool:
     cut = isinstance(error, dist.DistError) or "gloo" in str(error)
     if not (asked or (isinstance(error, RuntimeError) and cut)):
         return False
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if not asked:  # torchrun asks soon; what is said here comes first
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     until = time.monotonic() + SOON
     while time.monotonic() < until:
         try:
@@ -70,8 +72,14 @@ def bereaved(heart: Heartbeat, error: BaseException) -> bool:
         if asked:
             return False
         time.sleep(0.05)
-    heart.say(f"process {heart.rank} lost touch with another one: {one_line(str(error), 200)}")
+    heart.out_of_touch(_said(error))
     return True
+
+
+def _said(error: BaseException) -> str:
+    """Return what gloo or NCCL said, without the place in its source and its advice."""
+    text = one_line(str(error), 1000)
+    return one_line(re.sub(r"^\[[^\]]*\] |\. This is typically.*$", "", text), 120)
 
 
 def seconds() -> float:

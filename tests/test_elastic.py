@@ -303,6 +303,28 @@ def test_an_error_of_this_process_is_not_blamed_on_another() -> None:
         assert not bereaved(first, error)
 
 
+def test_a_process_elsewhere_is_named_as_far_as_it_is_known(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gloo tells an address and no number; only this machine's processes can be looked at."""
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr("pyromoe.inference.watching.SOON", 0.1)
+    long = (
+        "[/__w/gloo/pair.cc:553] Connection closed by peer [10.0.0.4]:1. This is typically caused"
+    )
+    for far, said in (
+        ([1], "process 1 (host there)"),
+        ([1, 2], "one of the processes 1, 2 (host there)"),
+    ):
+        first = hearts(3, Clock())[0]
+        first.who |= {r: Who("there", 7, 1) for r in far}
+        assert bereaved(first, RuntimeError(long))
+        assert capfd.readouterr().err == (
+            f"pyromoe: {said} is out of reach (Connection closed by peer [10.0.0.4]:1); "
+            "no restart is left: go on with --resume, and with a larger --max-restarts\n"
+        )
+
+
 def test_the_seconds_of_silence_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seconds() == 15
     for text, value in (("0", 0.0), ("30", 30.0)):
