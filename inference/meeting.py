@@ -36,6 +36,10 @@ EVERY = 0.02
 class Missing(OSError):
     """A process that did not come, or has gone: not a mistake of the user, nor of ours."""
 
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.add_note("see that every machine runs the same torchrun command and reaches the first")
+
 
 class Store(Protocol):
     """What is used of torch's stores: values by name, for all processes.
