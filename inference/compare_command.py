@@ -80,8 +80,8 @@ def compare(
                 )
             if processes.first:
                 _write(result, file, folder, task.target)
-    if processes.first:
-        _show_comparison(result, task.target)
+        if processes.first:
+            _show_comparison(result, task.target)
 
 
 def _write(result: Comparison, file: SpecFile, folder: Path, target: Path) -> None:

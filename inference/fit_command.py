@@ -68,8 +68,8 @@ def fit(
                     )
                 if processes.first:
                     save_run(result, folder, task.target)
-    if processes.first:
-        show(summarise(task.target))
-        next_ = f"next: pyromoe inspect {task.target}"
-        terminal.out.print(f"\nwritten to {task.target}; {next_}", markup=False)
-        write_and_say(task.target)
+        if processes.first:
+            show(summarise(task.target))
+            next_ = f"next: pyromoe inspect {task.target}"
+            terminal.out.print(f"\nwritten to {task.target}; {next_}", markup=False)
+            write_and_say(task.target)

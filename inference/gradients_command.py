@@ -57,8 +57,8 @@ def gradients(
                 )
             if processes.first:
                 _write(found, source, folder, target)
-    if processes.first:
-        _show(found, target)
+        if processes.first:
+            _show(found, target)
 
 
 def _write(found: Gradients, source: Any, folder: Path, target: Path) -> None:

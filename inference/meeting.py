@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
+from pyromoe.inference.who import Who
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 300.0
 """Seconds until all must have come: a machine may read its programs from a slow disk."""
+SLOW = 15.0
+"""Seconds after which it is looked whether a process that has not come is stopped."""
+REMEDY = "see that every machine runs the same torchrun command and reaches the first"
 EVERY = 0.02
 """Seconds between two looks."""
 
@@ -36,9 +41,9 @@ EVERY = 0.02
 class Missing(OSError):
     """A process that did not come, or has gone: not a mistake of the user, nor of ours."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, remedy: str = REMEDY) -> None:
         super().__init__(what)
-        self.add_note("see that every machine runs the same torchrun command and reaches the first")
+        self.add_note(remedy)
 
 
 class Store(Protocol):
@@ -156,10 +161,10 @@ def meet(store: Any, rank: int, size: int, patience: float = PATIENCE) -> Meetin
         attempt = _answer(store, mine, size, until)
     else:
         store.set(f"ask/{rank}", mine)
-        _wait(lambda: store.check([f"answer/{mine}"]), until, lambda: "process 0")
+        _wait(lambda: store.check([f"answer/{mine}"]), until, lambda: [0])
         attempt = store.get(f"answer/{mine}").decode()
         store.set(f"{attempt}/here/{rank}", "")
-        _wait(lambda: store.check([f"{attempt}/all"]), until, lambda: "another process")
+        _wait(lambda: store.check([f"{attempt}/all"]), until, lambda: [0])
     found: Any = PrefixStore(attempt, store)
     number = int(found.get("number"))
     return Meeting(found, store, number)
@@ -180,20 +185,33 @@ def _answer(store: Store, attempt: str, size: int, until: float) -> str:
                     store.set(f"answer/{name}", attempt)
         return not left
 
-    def missing() -> str:
-        return ", ".join(f"process {rank}" for rank in sorted(left))
-
-    _wait(all_here, until, missing)
+    _wait(all_here, until, lambda: sorted(left))
     store.set(f"{attempt}/number", str(store.add("attempts", 1) - 1))
     store.set(f"{attempt}/all", "")
     return attempt
 
 
-def _wait(there: Callable[[], bool], until: float, who: Callable[[], str]) -> None:
+def _wait(there: Callable[[], bool], until: float, missing: Callable[[], list[int]]) -> None:
+    look = time.monotonic() + SLOW
     while not there():
-        if time.monotonic() > until:
-            raise Missing(f"{who()} did not come in time")
+        now = time.monotonic()
+        if now > until:
+            late = ", ".join(f"process {rank}" for rank in missing())
+            raise Missing(f"{late} did not come in time")
+        if now > look:
+            look = now + 1.0
+            for rank in missing():
+                _end_if_stopped(rank)
         time.sleep(EVERY)
+
+
+def _end_if_stopped(rank: int) -> None:
+    """End a process that torchrun started here and that hangs before it has come."""
+    who = Who.sibling(rank)
+    if who is not None and who.state(Who.here()) == "T":
+        os.kill(who.pid, signal.SIGKILL)
+        again = "it is ended; where restarts are left, torchrun starts all of them again"
+        raise Missing(f"process {rank} ({who}) is stopped and does not come", again)
 
 
 def _text(name: str) -> str:

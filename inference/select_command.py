@@ -72,15 +72,8 @@ def select(
                 found = run(file, progress=report, keep=keep, processes=processes)
             if processes.first:
                 _write(found, file, folder, target)
-    if not processes.first:
-        return
-    _show(found.rows, found.recommendation)
-    terminal.out.print(
-        f"\n{target} holds selection.json, selection.csv, selection.svg, held_out.csv and a run "
-        "directory for each candidate",
-        markup=False,
-    )
-    write_and_say(target)
+        if processes.first:
+            _show(found, target)
 
 
 def _write(found: Selection, file: SpecFile, folder: Path, target: Path) -> None:
@@ -108,10 +101,11 @@ def _listed(experts: str) -> str:
     return ",".join(each)
 
 
-def _show(rows: list[dict[str, Any]], recommendation: str) -> None:
-    """Print the table, what its headings mean, and what to take."""
+def _show(found: Selection, target: Path) -> None:
+    """Print the table, what its headings mean, and what to take, and write the report."""
     from pyromoe.inference.summaries.selection import selection_table
 
+    rows = found.rows
     terminal.tabular(selection_table(rows))
     for row in rows:
         if "failure" in row:
@@ -119,4 +113,10 @@ def _show(rows: list[dict[str, Any]], recommendation: str) -> None:
         if row.get("loo_far"):
             said = f"{row['loo_far']} Pareto k of {row['candidate']} are above 0.7"
             terminal.out.print(f"elpd LOO: {said}, not to be trusted there", markup=False)
-    terminal.out.print(f"\n{recommendation}", markup=False)
+    terminal.out.print(f"\n{found.recommendation}", markup=False)
+    terminal.out.print(
+        f"\n{target} holds selection.json, selection.csv, selection.svg, held_out.csv and a run "
+        "directory for each candidate",
+        markup=False,
+    )
+    write_and_say(target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,19 @@ class Who:
     def here(cls) -> Who:
         """Return this process."""
         return cls(platform.node(), os.getpid(), os.getppid())
+
+    @classmethod
+    def sibling(cls, rank: int) -> Who | None:
+        """Return the process of a number that the same torchrun started on this machine."""
+        me, variable = cls.here(), f"RANK={rank}".encode()
+        for path in Path("/proc").glob("[0-9]*"):
+            found = cls(me.host, int(path.name), me.parent)
+            if found.state(me) == "":
+                continue
+            with suppress(OSError):
+                if variable in (path / "environ").read_bytes().split(b"\0"):
+                    return found
+        return None
 
     @classmethod
     def read(cls, raw: bytes) -> Who:

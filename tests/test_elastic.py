@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -228,6 +230,27 @@ def test_processes_that_meet_again_share_nothing_with_the_dead() -> None:
 def test_a_process_that_does_not_come_is_named() -> None:
     with pytest.raises(Missing, match="process 1, process 2 did not come in time"):
         meet(HashStore(), 0, 3, 0.1)
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_process_that_is_stopped_before_it_comes_is_ended_and_named(
+    stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is only slow is left alone."""
+    me = Who(Who.here().host, os.getpid(), os.getpid())
+    monkeypatch.setattr(Who, "here", lambda: me)
+    monkeypatch.setattr("pyromoe.inference.meeting.SLOW", 0.1)
+    with subprocess.Popen(["sleep", "60"], env={"RANK": "1"}) as child:
+        if stopped:
+            os.kill(child.pid, signal.SIGSTOP)
+        what = rf"pid {child.pid}\) is stopped" if stopped else "did not come in time"
+        with pytest.raises(Missing, match=f"process 1 .*{what}"):
+            meet(HashStore(), 0, 2, 1.5)
+        if stopped:
+            assert child.wait(5) == -signal.SIGKILL
+        else:
+            assert child.poll() is None
+            child.kill()
 
 
 class Clock:

@@ -79,7 +79,7 @@ class Torchrun:
         """Return the number in the system of each process, by its number among the processes."""
         found = dict[int, int]()
         for path in Path("/proc").iterdir():
-            with suppress(OSError, ValueError, IndexError):
+            with suppress(OSError, ValueError, IndexError, StopIteration):
                 fields = (path / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[1]) != self.torchrun.pid or fields[0] == "Z":
                     continue
