@@ -147,6 +147,8 @@ def joined() -> Iterator[Processes]:
     place = Place.told()
     common = place.store()
     over_before(common)
+    if place.attempt and not place.kept:  # the store is new, and knows of no attempt before
+        common.set(BEGUN, "")
     meeting = meet(common, place.rank, place.size)
     if place.local and LOOPBACK.exists():  # gloo would look up what this machine is called
         os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK.name)
