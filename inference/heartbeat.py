@@ -93,7 +93,7 @@ class Heartbeat:
         self._locked(lambda: self.store.set(f"bye/{self.rank}", ""))
         keys = [f"bye/{r}" for r in self.others]
         while keys and not self._locked(lambda: self.store.check(keys)):
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def end(self, how: str = ENDED) -> None:
         """Tell the others that this process ends; it is watched no more."""
@@ -135,12 +135,9 @@ class Heartbeat:
         """Say that a process elsewhere is out of reach, and which, as far as it is known."""
         far = [r for r in self.others if self.who[r].state(self.me) == "?"] or self.others
         hosts = ", ".join(sorted({self.who[r].host for r in far}))
-        each = (
-            f"process {far[0]}"
-            if len(far) == 1
-            else f"one of the processes {listed(map(str, far))}"
-        )
-        self.say(f"{each} (host {hosts}) is out of reach ({why}); {self._next()}")
+        several = f"one of the processes {listed(map(str, far))}"
+        who = f"process {far[0]}" if len(far) == 1 else several
+        self.say(f"{who} (host {hosts}) is out of reach ({why}); {self._next()}")
 
     def say(self, text: str) -> None:
         """Print one line on stderr, whatever another thread does with it."""
@@ -174,7 +171,8 @@ class Heartbeat:
                 self._go("torchrun is gone: this process leaves")
                 return
             if silent:
-                self.name(silent, f"has given no sign of life for {self.silence:.0f} s")
+                with suppress(RuntimeError):
+                    self.name(silent, f"has given no sign of life for {self.silence:.0f} s")
                 self._kill(silent)
                 self.leave(ENVIRONMENT)
                 return
