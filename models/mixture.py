@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 
-
 SAVING = 12
 """Chosen experts alone are evaluated where they are at most this part of all pairs."""
 
@@ -65,6 +64,7 @@ class MixtureOfExperts(PyroModule):
         incomplete: whether responses may be missing, NaN, or -1 where they are codes of classes;
             groups of unequal size are filled up so.
         mix: what the likelihood is when z lies inside the simplex; see `pyromoe.models.blend`.
+        bank: makes the experts: `Networks`, or `DividedNetworks` over several processes.
         generator: where the first values of the weights are drawn from.
 
     >>> import torch
@@ -93,6 +93,7 @@ class MixtureOfExperts(PyroModule):
         extras: Sequence[str] = (),
         incomplete: bool = False,
         mix: Mix = "log_likelihoods",
+        bank: Callable[..., Networks] = Networks,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -104,7 +105,7 @@ class MixtureOfExperts(PyroModule):
         self.expert_columns = [*(c for c in seen if c not in expert_shared), *expert_shared]
         self.gate_columns = list(both if gate_columns is None else gate_columns)
         sizes = [len(self.expert_columns), *expert_hidden, likelihood.outputs]
-        self.experts = Networks(
+        self.experts = bank(
             num_experts,
             sizes,
             activation,

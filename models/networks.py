@@ -33,6 +33,8 @@ ACTIVATIONS = {
 }
 """What is applied between layers, by name."""
 
+PART, BLOCK = 2**16, 16
+"""Numbers that are drawn at once for a part of a bank; torch draws normal ones in such blocks."""
 NARROW = 16
 """A product with fewer columns is four times faster on its side, the rows as columns."""
 
@@ -49,6 +51,8 @@ class Networks(PyroModule):
         shared_intercept: whether the intercept is the same in all.
         dropout: the probability with which a hidden unit is left out in training; see
             `pyromoe.models.dropout`.
+        held: which of the K networks this bank holds; all where it is None. Their first values are
+            those that they have in the bank of all.
 
     >>> import torch
     >>> from pyromoe.models import Networks
@@ -67,10 +71,12 @@ class Networks(PyroModule):
         shared: int = 0,
         shared_intercept: bool = False,
         dropout: float = 0.0,
+        held: range | None = None,
     ) -> None:
         super().__init__()
         self.dropout = dropout
-        self.shared, self.number = shared, number
+        self.held = range(number) if held is None else held
+        self.shared, self.number = shared, len(self.held)
         self.own_intercepts, self.width = not shared_intercept, sizes[-2]
         self.depth = len(sizes) - 1
         self.activation = ACTIVATIONS[activation]
@@ -83,8 +89,16 @@ class Networks(PyroModule):
                 **({"shared": (1, shared, fan_out)} if shared else {}),
             }
             for name, shape in shapes.items():
-                value = torch.empty(shape).normal_(0, spread, generator=generator)
+                if len(self.held) < number and name not in self.common:
+                    value = _part(shape, self.held, spread, generator)
+                else:
+                    value = torch.empty(shape).normal_(0, spread, generator=generator)
                 setattr(self, f"{name}_{i}", nn.Parameter(value))
+
+    @property
+    def common(self) -> set[str]:
+        """The kinds of parameters that all networks have in common."""
+        return {"shared"} if self.own_intercepts else {"shared", "bias"}
 
     def place_prior(self, scale: float, kind: Kind = "normal") -> dict[str, Tensor]:
         r"""Make every weight a latent site; see `pyromoe.models.priors` for the kinds.
@@ -170,3 +184,24 @@ def _affine(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if weight.shape[-1] < NARROW:
         return torch.baddbmm(bias.mT, weight.mT, h.mT).mT
     return torch.baddbmm(bias, h, weight)
+
+
+def _part(
+    shape: tuple[int, ...], held: range, spread: float, generator: torch.Generator | None
+) -> Tensor:
+    """Return the first values of some networks, (k, in, out), as drawn for all, (K, in, out).
+
+    The numbers of all are drawn, but never held: in parts that begin where one of torch's blocks
+    does, which are the same numbers.
+    """
+    total, each = math.prod(shape), math.prod(shape[1:])
+    low, high = held.start * each, held.stop * each
+    found, at = torch.empty(high - low), 0
+    while at < total:
+        size = total - at if total - at < PART + BLOCK else PART
+        drawn = torch.empty(size).normal_(0, spread, generator=generator)
+        first, last = max(low, at), min(high, at + size)
+        if first < last:
+            found[first - low : last - low] = drawn[first - at : last - at]
+        at += size
+    return found.view(-1, *shape[1:]) if each else torch.empty(len(held), *shape[1:])
