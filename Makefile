@@ -51,6 +51,7 @@ bench: $(STAMP)  ## the figures of the documentation, NumPyro's beside ours; an 
 	-$(BIN)/python benchmarks/step_times
 	-$(BIN)/python benchmarks/finite_checks.py
 	-$(BIN)/python benchmarks/dispatch.py
+	-$(BIN)/python benchmarks/expert_parallel.py
 	-$(BIN)/python benchmarks/restarts.py
 	-$(BIN)/python benchmarks/gradient_anchors.py
 	-$(BIN)/python benchmarks/baselines_digits.py

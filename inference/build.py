@@ -21,8 +21,10 @@ from pyromoe.guides import (
 from pyromoe.inference.choice import CHAINS
 from pyromoe.inference.device import CPU
 from pyromoe.models import MixtureOfExperts
+from pyromoe.models.divided_networks import DividedNetworks
 from pyromoe.models.gates import GATES
 from pyromoe.models.likelihoods import FAMILIES, Joint, Likelihood, Mixed as MixedLikelihood, Noise
+from pyromoe.models.networks import Networks
 from pyromoe.models.priors import is_positive
 from pyromoe.models.spec import Mixed, MultivariateNormal
 
@@ -41,6 +43,8 @@ def build(
     encoding: Encoding,
     generator: torch.Generator,
     device: torch.device = CPU,
+    *,
+    divided: bool = False,
 ) -> tuple[MixtureOfExperts, WeightedGuide]:
     """Return a model with fresh weights and the guide of its weights and of z.
 
@@ -50,6 +54,7 @@ def build(
         encoding: the columns of the data.
         generator: where the first values of the weights are drawn from, on the CPU.
         device: where model and guide are to be, the tensors of priors included.
+        divided: whether this process holds its share of the experts alone.
     """
     experts, gate = spec.experts, spec.gate
     constant = gate.kind == "constant"
@@ -68,13 +73,10 @@ def build(
         extras=[extra.role for extra in encoding.extras],
         incomplete=encoding.incomplete or encoding.group is not None,
         mix=experts.mix,
+        bank=DividedNetworks if divided else Networks,
         generator=generator,
     ).to(device, getattr(torch, spec.fit.precision))
-    intercepts = getattr(model.experts, f"bias_{model.experts.depth - 1}")
-    with torch.no_grad():
-        for place, target in zip(model.likelihood.places, encoding.targets, strict=True):
-            levels = torch.tensor(target.levels).to(intercepts)
-            intercepts[..., place] += levels[:, None] if len(intercepts) > 1 else levels.mean()
+    _begin_at_levels(model, encoding)
     of_latent = _latent_guide(spec, latent, model, generator)
     if of_latent is not None:
         of_latent.to(device)
@@ -90,6 +92,17 @@ def build(
         return model, WeightedGuide(kept, of_latent)
     of_weights = LaplaceGuide if kind == "laplace" else PointGuide
     return model, WeightedGuide(of_weights(points, positive), of_latent)
+
+
+def _begin_at_levels(model: MixtureOfExperts, encoding: Encoding) -> None:
+    """Move the experts' intercepts to where their linear predictors start."""
+    bank = model.experts
+    intercepts = getattr(bank, f"bias_{bank.depth - 1}")
+    with torch.no_grad():
+        for place, target in zip(model.likelihood.places, encoding.targets, strict=True):
+            levels = torch.tensor(target.levels).to(intercepts)  # of all experts, or one for them
+            own = levels.expand(model.num_experts)[bank.held.start : bank.held.stop, None]
+            intercepts[..., place] += own if bank.own_intercepts else levels.mean()
 
 
 def least_bytes(spec: Spec, encoding: Encoding) -> int:

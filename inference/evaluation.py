@@ -14,7 +14,8 @@ from pyromoe.inference import graph as graphs
 from pyromoe.inference.members import shaped
 from pyromoe.inference.probabilities import CHUNK, log_probabilities
 from pyromoe.inference.shards import Shards
-from pyromoe.models.trace import parameters_passed_in
+from pyromoe.models.divided_networks import DividedNetworks
+from pyromoe.models.trace import parameters_passed_in, run_given
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +75,8 @@ class Evaluation:
         for a, b in zip(self.shards.of(x), self.shards.of(y), strict=True):
             totals, shares = self._of(values, a, b)
             own.append(torch.cat([totals[:, None], shares.double() * len(a)], 1).flatten())
+        for member in self.members if self.shards.experts else []:
+            _wait(member.model, member.guide)
         each = self.shards.total(own).reshape(len(self.members), -1)
         return each[:, 0].tolist(), (each[:, 1:] / len(x)).to(values.dtype)
 
@@ -107,3 +110,10 @@ class Evaluation:
         with torch.no_grad(), pyro.validation_enabled(False):
             graph = graphs.capture(evaluate, [values[0], x, y])
             return graphs.capture(graphs.side_by_side(graph, [False, True, True]), [values, x, y])
+
+
+def _wait(model: MixtureOfExperts, guide: WeightedGuide) -> None:
+    """Let other processes ask for outputs of experts of this one, until none does any more."""
+    assert isinstance(model.experts, DividedNetworks)
+    with torch.no_grad():
+        model.experts.wait(run_given(model.layers, guide.weights.values()))

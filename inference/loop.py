@@ -14,6 +14,8 @@ from pyromoe.inference.clock import Clock
 from pyromoe.inference.collapse import Collapse
 from pyromoe.inference.device import CPU, device_of
 from pyromoe.inference.diagnosis import diagnose
+from pyromoe.inference.divided import diagnosed
+from pyromoe.inference.divided_step import step_of
 from pyromoe.inference.early_stopping import EarlyStopping
 from pyromoe.inference.evaluation import Evaluation
 from pyromoe.inference.events import silent
@@ -21,7 +23,6 @@ from pyromoe.inference.probabilities import effective_experts, log_jacobian, to_
 from pyromoe.inference.pulse import Pulse
 from pyromoe.inference.restarts import on_cpu
 from pyromoe.inference.rollback import Rollback
-from pyromoe.inference.sharded import step_of
 from pyromoe.inference.shards import Shards
 
 if TYPE_CHECKING:
@@ -89,11 +90,12 @@ class Loop:
         total = budget.steps(number, evaluations * n / number)
         self.clock = Clock(total, budget.amount * len(starts), shards.processes)
         members = [(elbo, restart.model, restart.guide) for restart, elbo, _ in starts]
-        self.take = step_of(plan.spec.fit, members, shards, n)
+        self.take = step_of(plan.spec.fit, members, shards, self.x, self.y)
         self.evaluation = Evaluation(self.take.members, shards)
         self.collapse = Collapse(plan.spec, self.restarts, log)
         self.on_cpu = partial(on_cpu, plan, data)
-        self.rollback = Rollback(self.take, self.restarts, self._diagnose, log)
+        find = diagnosed if shards.experts else self._diagnose
+        self.rollback = Rollback(self.take, self.restarts, find, log)
         watches = data.kept is not None and settings.early_stopping is not None
         self.watch = (
             EarlyStopping(plan, data, self.restarts, self.take, shards) if watches else None

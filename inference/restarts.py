@@ -13,6 +13,7 @@ from pyromoe.inference.build import build
 from pyromoe.inference.device import device_of
 from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.restart import Restart
+from pyromoe.models.divided_networks import DividedNetworks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +32,21 @@ def seeds_of(spec: Spec, number: int) -> tuple[int, int, int]:
     return int(first >> 1), int(noise >> 1), int(order >> 1)
 
 
-def start(plan: Plan, data: Data, number: int) -> tuple[Restart, Treatment_ELBO, torch.Generator]:
-    """Return a restart before its first step, its ELBO and the source of the order of its rows."""
+def start(
+    plan: Plan, data: Data, number: int, *, divided: bool = False
+) -> tuple[Restart, Treatment_ELBO, torch.Generator]:
+    """Return a restart before its first step, its ELBO and the source of the order of its rows.
+
+    Args:
+        plan: what is fitted.
+        data: the rows.
+        number: of the restart.
+        divided: whether processes divide the experts.
+    """
     first, noise, order = seeds_of(plan.spec, number)
     generator = torch.Generator().manual_seed(first)
     device = device_of(plan.spec)
-    model, guide = build(plan.spec, plan.latent, data.encoding, generator, device)
+    model, guide = build(plan.spec, plan.latent, data.encoding, generator, device, divided=divided)
     elbo = Treatment_ELBO(plan.treatment, noise=Seeded(noise, device))
     elbo.config = plan.config
     return Restart(number, model, guide), elbo, torch.Generator().manual_seed(order)
@@ -47,19 +57,27 @@ def on_cpu(plan: Plan, data: Data, restart: Restart) -> Restart:
     if plan.spec.fit.device == "cpu":
         return restart
     # Built anew: the tensors of priors belong to no module that could be moved.
-    model, guide = build(plan.spec, plan.latent, data.encoding, torch.Generator())
+    divided = isinstance(restart.model.experts, DividedNetworks)
+    generator = torch.Generator()
+    model, guide = build(plan.spec, plan.latent, data.encoding, generator, divided=divided)
     for new, old in ((model, restart.model), (guide, restart.guide)):
         new.load_state_dict(old.state_dict())
     return replace(restart, model=model, guide=guide)
 
 
-def groups(plan: Plan, data: Data) -> Iterator[range]:
-    """Yield the restarts that are fitted side by side: many of a small model, one of a large."""
+def groups(plan: Plan, data: Data, *, apart: bool = False) -> Iterator[range]:
+    """Yield the restarts that are fitted side by side: many of a small model, one of a large.
+
+    Args:
+        plan: what is fitted.
+        data: the rows.
+        apart: whether each is fitted by itself in any case.
+    """
     number, size = plan.spec.fit.restarts, plan.spec.fit.batch_size
     rows = len(data.train.rows) if size == "full" else min(size, len(data.train.rows))
     widest = max([*plan.spec.experts.hidden, data.encoding.num_classes or 1])
     room = max(1, SIDE_BY_SIDE // (plan.spec.experts.number * max(1, rows) * widest))
-    room = 1 if plan.spec.fit.mode == "eager" else room
+    room = 1 if apart or plan.spec.fit.mode == "eager" else room
     for first in range(0, number, room):
         yield range(first, min(number, first + room))
 

@@ -76,7 +76,8 @@ class Rollback:
         rows, moments = self._of(now, r), len(self.take.moments)
         squares = rows[2 : 1 + moments]
         others = [*rows[: min(2, 1 + moments)], *rows[1 + moments :]]
-        if bool(is_fine(rows[0].new_tensor(log_likelihood), others, squares)):
+        fine = is_fine(rows[0].new_tensor(log_likelihood), others, squares)
+        if self.take.everywhere(bool(fine)):
             for kept, row in zip(self._of(self.kept, r), rows, strict=True):
                 kept.copy_(row)
             return True

@@ -7,14 +7,12 @@ own for a treatment that looks at its batch as a whole. What treatments learn is
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pyromoe.inference import graph as graphs
 from pyromoe.inference.call import tensors_in
-from pyromoe.inference.optimisers import OPTIMISERS
 from pyromoe.inference.shards import Shards, key
 from pyromoe.inference.step import Step
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.call import Call
     from pyromoe.inference.elbo import Treatment_ELBO
-    from pyromoe.models.fit_settings import Fit
     from pyromoe.models.trace import Program
 
     Gradients = Callable[[Sequence[Tensor], list[Tensor]], list[Tensor]]
@@ -185,23 +182,3 @@ class ShardedStep(Step):
 
     def _sizes(self) -> list[int]:
         return [len(self.members), *(held.numel() for held in self._held()), 1]
-
-
-def step_of(
-    settings: Fit,
-    members: Sequence[tuple[Treatment_ELBO, Program, Program]],
-    shards: Shards,
-    rows: int,
-) -> Step:
-    """Return the step that a fit asks for.
-
-    Args:
-        settings: of the fit.
-        members: the restarts, each an ELBO, a model and its guide.
-        shards: into how many parts a batch is divided.
-        rows: N, of all batches; losses are those of a row.
-    """
-    optimiser = OPTIMISERS[settings.optimiser or "adam"].decaying(settings.weight_decay)
-    make = partial(ShardedStep, shards=shards) if shards.divided else Step
-    beside, mode = members[1:], settings.mode
-    return make(*members[0], optimiser=optimiser, mode=mode, divide_by=rows, beside=beside)

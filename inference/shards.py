@@ -38,6 +38,7 @@ class Shards:
     Attributes:
         number: S.
         processes: who divides them.
+        experts: whether they divide the experts too.
 
     >>> import torch
     >>> from pyromoe.inference import Shards
@@ -50,6 +51,7 @@ class Shards:
 
     number: int = 1
     processes: Processes = ALONE
+    experts: bool = False
 
     def __post_init__(self) -> None:
         if self.number < self.processes.size:

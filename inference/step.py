@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pyromoe.guides.noise import Recipe
     from pyromoe.inference.auto import Mode
+    from pyromoe.inference.checkpoints import Saved
     from pyromoe.inference.elbo import Treatment_ELBO
     from pyromoe.models.trace import Program
 
@@ -153,6 +154,22 @@ class Step(SideBySide):
     def agreed(self, *, stops: bool) -> bool:
         """Return whether to stop, from whether this process is asked to; see `ShardedStep`."""
         return stops
+
+    def everywhere(self, fine: bool) -> bool:
+        """Whether numbers are fine in every process that has some of them."""
+        return fine
+
+    def as_first(self, due: bool) -> bool:
+        """Whether it is time to save: all processes that have something to save do it at once."""
+        return due
+
+    def gathered(self, saved: Saved) -> Saved:
+        """Return a checkpoint as one process writes it, from what processes have of it."""
+        return saved
+
+    def scattered(self, saved: Saved) -> Saved:
+        """Return what this process has of a checkpoint that was written by one."""
+        return saved
 
     def hand_over(self) -> None:
         """Give modules numbers of their own in the place of views, and treatments their states."""

@@ -13,6 +13,7 @@ from pyromoe.guides import WeightGuide
 from pyromoe.inference.budget import Budget
 from pyromoe.inference.choice import settle
 from pyromoe.inference.diagnosis import CORRECT, values_at_fault
+from pyromoe.inference.divided import divides, put_together
 from pyromoe.inference.events import silent, tell_end, told
 from pyromoe.inference.loop import Loop, NumericalError
 from pyromoe.inference.maximum_likelihood import maximum_likelihood
@@ -99,7 +100,11 @@ def fit(
     if at_fault := values_at_fault(data):
         raise NumericalError(f"{data.source}: {at_fault}; {CORRECT}")
     spec = settle(plan.spec, len(data.train.rows), usual(processes))
-    plan, shards = dataclasses.replace(plan, spec=spec), Shards(spec.fit.shards or 1, processes)
+    experts = divides(file, spec, processes)
+    plan, shards = (
+        dataclasses.replace(plan, spec=spec),
+        Shards(spec.fit.shards or 1, processes, experts),
+    )
     if checkpoints is not None:
         recognise(checkpoints, plan.spec, data, budget)
     report = progress or (lambda done, text: None)
@@ -141,7 +146,7 @@ def _best(
     """Return the best of some restarts, each of which takes the steps of a budget."""
     number = plan.spec.fit.restarts
     restarts: list[Restart] = []
-    for group in groups(plan, data):
+    for group in groups(plan, data, apart=shards.experts):
 
         def tell(done: float, text: str, group: range = group) -> None:
             share = (group.start + done * len(group)) / number
@@ -151,6 +156,8 @@ def _best(
     best = max(restarts, key=lambda r: r.score)
     if best.log_likelihood is None:
         raise NumericalError(best.failure)
+    if shards.experts:
+        return put_together(plan, data, best, restarts, shards.processes)
     of_weights = complete(plan.spec, data, best.model, best.guide, report, checkpoints)
     found = Fit.of(plan, data, best, restarts)
     found.metrics |= of_weights
@@ -203,7 +210,7 @@ def _restarts(
     shards: Shards,
 ) -> list[Restart]:
     """Return fits from several starts, made side by side."""
-    starts = [start(plan, data, number) for number in group]
+    starts = [start(plan, data, number, divided=shards.experts) for number in group]
     loop = Loop(plan, data, starts, budget, report, log, shards)
     if checkpoints is None:
         loop.run()

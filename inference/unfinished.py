@@ -78,15 +78,15 @@ def run(loop: Loop, checkpoints: Checkpoints, name: str) -> None:
 
     def save(loop: Loop, ended: bool) -> None:
         stops = loop.take.agreed(stops=signals.came is not None)
-        if ended or stops or checkpoints.due(every):
-            checkpoints.keep(name, saved(loop, ended=ended))
+        if ended or stops or loop.take.as_first(checkpoints.due(every)):
+            checkpoints.keep(name, loop.take.gathered(saved(loop, ended=ended)))
             loop.log("checkpoint", part=name, step=loop.take.taken)
         if stops:
             raise Stopped(signals.came or signal.SIGTERM)
 
     before = checkpoints.take(name)
     if before is not None:
-        go_on(loop, before)
+        go_on(loop, loop.take.scattered(before))
         history = [row for restart in loop.restarts for row in restart.history]
         loop.log("resumed", part=name, step=loop.take.taken, history=history)
     if before is not None and before.values["ended"]:

@@ -162,6 +162,14 @@ class Fit(Section):
             "out: 1, and 8 under torchrun.",
         ),
     ] = None
+    expert_parallel: Annotated[
+        bool,
+        Field(
+            description="Under torchrun, each process holds a share of the experts, and rows go to "
+            "those that hold them: for banks of experts that do not fit one device. The same "
+            "numbers to rounding; without several processes it changes nothing."
+        ),
+    ] = False
     checkpoint_seconds: Annotated[
         float,
         Field(

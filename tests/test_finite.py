@@ -423,8 +423,8 @@ def broken(
     """Let chosen restarts begin with a parameter of a value."""
     calls: list[int] = []
 
-    def begin(*given: Any) -> Any:
-        model, guide = build(*given)
+    def begin(*given: Any, **options: Any) -> Any:
+        model, guide = build(*given, **options)
         calls.append(1)
         if which(len(calls) - 1):
             point = guide.weights.tensors()[name or guide.weights.names[0]]
