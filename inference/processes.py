@@ -75,7 +75,7 @@ class Processes:
             self.meeting.common.set(BEGUN, "")
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """Return what every process gave, in their order; tensors of one shape, (...)."""
+        """Return the tensors, (...), that every process gave, in their order, for one of (...)."""
         if self.size == 1:
             return [tensor]
         found = [torch.empty_like(tensor) for _ in range(self.size)]
@@ -83,7 +83,7 @@ class Processes:
         return found
 
     def exchange(self, parts: Tensor) -> Tensor:
-        """Give part r, of (W, ...), to process r; return what each process gave this one."""
+        """Give part r of (W, ...) to process r; return what each gave this one, (W, ...)."""
         if self.size == 1:
             return parts
         found = torch.empty_like(parts)
@@ -91,7 +91,7 @@ class Processes:
         return found
 
     def of_first(self, tensor: Tensor) -> Tensor:
-        """Return what process 0 gave, of the same shape, (...), in all of them."""
+        """Return what process 0 gave, (...), in all of them, for a tensor of its shape, (...)."""
         if self.size == 1:
             return tensor
         found = tensor.contiguous().clone()

@@ -97,7 +97,9 @@ class ShardedStep(Step):
         options: Mapping[str, float] | None = None,
         stacked: bool = False,
     ) -> Tensor:
-        """Take a step, its batch given as this process's shards of it; return the loss.
+        """Take a step, its batch given as this process's shards of it; return the loss, see `Step`.
+
+        It is a scalar, or (R,).
 
         Args:
             pieces: the arguments of the model for each shard of this process, which may have no

@@ -69,7 +69,7 @@ class Shards:
         return self.number > 1
 
     def of(self, tensor: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-        """Return this process's parts of the rows of a batch; of few rows some are empty."""
+        """Return this process's parts, (M, ...), of rows, (N, ...); of few rows some are empty."""
         parts = tensor.tensor_split(self.number, dim)
         return parts[self.mine.start : self.mine.stop]
 

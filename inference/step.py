@@ -147,7 +147,10 @@ class Step(SideBySide):
         options: Mapping[str, float] | None = None,
         stacked: bool = False,
     ) -> Tensor:
-        """Take a step, the arguments given as the one piece of a batch; see `ShardedStep.over`."""
+        """Take a step, the arguments given as the one piece of a batch; return the loss, a scalar.
+
+        It is (R,) of several members; see `ShardedStep.over`.
+        """
         (piece,) = pieces
         return self(*piece, learning_rate=learning_rate, options=options, stacked=stacked)
 
