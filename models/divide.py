@@ -13,7 +13,7 @@ from pyromoe.models.errors import InputError
 from pyromoe.models.fit_settings import CONVERGED
 from pyromoe.models.groups import NOTHING, gathered, rows_of_groups
 from pyromoe.models.kept_back import keep_back
-from pyromoe.models.learn import learn
+from pyromoe.models.learn import Learner
 from pyromoe.models.missing import filled
 from pyromoe.models.outsize import check_outsize
 from pyromoe.models.roles import extras_of, predictors_of, responses_of
@@ -127,23 +127,8 @@ class Undivided:
         spec, units = self.spec, self.units
         used, kept = keep_back(spec, self.rows, units[train], self.responses)
         train, kept = train[used], train[kept]
-        levels = [getattr(one, "levels", None) for one in spec.likelihoods]
-        vector = [*spec.families] * (len(self.responses) if len(spec.families) == 1 else 1)
-        encoding = learn(
-            self.rows,
-            np.sort(units[train][units[train] != NOTHING]),
-            responses=list(zip(self.responses, vector, levels * len(self.responses), strict=False)),
-            predictors=self.predictors,
-            categorical=spec.data.categorical,
-            standardise=spec.data.standardise,
-            extras=self.extras,
-            group=spec.data.group,
-            centred=spec.experts.intercept == "per_expert",
-            incomplete=(
-                spec.data.missing.responses == "marginalise",
-                spec.data.missing.predictors == "indicate",
-            ),
-        )
+        learner = learner_of(spec, self.responses, self.predictors, self.extras)
+        encoding = learner.whole(self.rows, np.sort(units[train][units[train] != NOTHING]))
         places = [units[each] for each in (train, test, kept)]
         used = np.unique(np.concatenate([each.ravel() for each in places]))
         precision = "float64" if spec.fit.optimiser in CONVERGED else spec.fit.precision
@@ -151,6 +136,27 @@ class Undivided:
         train_part, test_part, kept_part = parts_of(encoding, self.rows, places)
         held = kept_part if len(kept) else None
         return Data(encoding, train_part, test_part, self.rows.source, held)
+
+
+def learner_of(
+    spec: Spec, responses: Sequence[str], predictors: Sequence[str], extras: Sequence[Extra]
+) -> Learner:
+    """Return what learns the encoding that a spec asks for."""
+    levels = [getattr(one, "levels", None) for one in spec.likelihoods]
+    vector = [*spec.families] * (len(responses) if len(spec.families) == 1 else 1)
+    return Learner(
+        responses=list(zip(responses, vector, levels * len(responses), strict=False)),
+        predictors=predictors,
+        categorical=spec.data.categorical,
+        standardise=spec.data.standardise,
+        extras=extras,
+        group=spec.data.group,
+        centred=spec.experts.intercept == "per_expert",
+        incomplete=(
+            spec.data.missing.responses == "marginalise",
+            spec.data.missing.predictors == "indicate",
+        ),
+    )
 
 
 def units_of(rows: Rows, group: str | None, places: IntArray) -> IntArray:

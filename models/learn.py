@@ -1,21 +1,25 @@
-"""Learn an encoding from a table."""
+"""Learn an encoding from a table, whole or block by block."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from pyromoe.models.columns import NUMBER, numbers, texts
 from pyromoe.models.encoding import Encoding, Target
 from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
-from pyromoe.models.missing import filled
+from pyromoe.models.missing import filled, is_there
+from pyromoe.models.moments import Moments, Totals
 from pyromoe.models.predictors import Levels, Numeric
 from pyromoe.models.responses import RESPONSES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from pyromoe.models.columns import FloatArray, IntArray
     from pyromoe.models.encoding import Extra
@@ -24,29 +28,44 @@ if TYPE_CHECKING:
 
 AS_PREDICTOR = "correct it, or list the column under data.categorical"
 AS_RESPONSE = "correct it, or set likelihood.family: categorical"
-EVERY = np.array(True)
-"""Nothing is missing."""
 INTEGER = re.compile(r"-?\d{1,18}")
 
 
-def learn(
-    rows: Rows,
-    training: IntArray,
-    *,
-    responses: Sequence[tuple[str, Sequence[Family], Sequence[str] | None]],
-    predictors: Sequence[str],
-    categorical: Sequence[str] = (),
-    standardise: Literal["none", "predictors", "predictors_and_response"],
-    extras: Sequence[Extra] = (),
-    group: str | None = None,
-    incomplete: tuple[bool, bool] = (False, False),
-    centred: bool = True,
-) -> Encoding:
-    """Learn an encoding: means and spreads from the training rows, levels and classes from all.
+@dataclass(slots=True)
+class _Column:
+    """What is known of a column so far.
+
+    Attributes:
+        words: its names, in a predictor of names or a response of classes.
+        moments: of its numbers in training rows.
+        totals: of a response of numbers in training rows.
+        known: training rows that have a value.
+        any: whether any row has one.
+        missing: whether any has none.
+        unordered: what is wrong with a class that is no number.
+    """
+
+    words: dict[str, None] = field(default_factory=dict)
+    moments: Moments | None = None
+    totals: Totals | None = None
+    known: int = 0
+    any: bool = False
+    missing: bool = False
+    unordered: InputError | None = None
+
+    def add(self, moments: Moments, totals: Totals | None = None) -> None:
+        """Add what was found in a block."""
+        self.moments = moments if self.moments is None else self.moments + moments
+        if totals is not None:
+            self.totals = totals if self.totals is None else self.totals + totals
+
+
+class Learner:
+    """Learns an encoding: means and spreads from the training rows, levels and classes from all.
+
+    The rows of a table are added at once, or block by block: that gives the same to rounding.
 
     Args:
-        rows: All rows; every value of the columns used is checked.
-        training: Indices of the training rows, (N_train,).
         responses: The columns to predict, with the family of each expert (or one for all), and
             ordered classes from the lowest, or None where there are none or they are numbers.
         predictors: Columns to predict from.
@@ -58,118 +77,164 @@ def learn(
         centred: Whether standardised predictors get mean 0; an intercept that experts share would
             otherwise be shared at the means, and not at 0.
     """
-    if len(training) < 2:
-        what = f"{len(training)} training row{'s' if len(training) != 1 else ''}"
-        raise InputError(what, file=rows.source, remedy="a fit needs two or more")
-    counts = _counts(rows, extras)
-    parts: list[Numeric | Levels] = []
-    for name in predictors:
-        source, there = filled(rows, name) if incomplete[1] else (rows, EVERY)
-        missing = not bool(there.all())
-        if name in categorical:
-            parts.append(Levels(name=name, levels=_labels(source, name), missing=missing))
-            continue
-        values, mean, sd = numbers(source, name, AS_PREDICTOR), 0.0, 1.0
-        known = training[there[training]] if missing else training
-        if standardise != "none" and len(known):
-            mean, sd = _moments(values[known], counts[known])
-            mean = mean if centred else 0.0
-        parts.append(Numeric(name=name, mean=mean, sd=sd, missing=missing))
-    whole = standardise == "predictors_and_response"
-    targets = []
-    for name, families, levels in responses:
-        source, there = filled(rows, name) if incomplete[0] else (rows, EVERY)
-        if RESPONSES[families[0]].classes:
-            labels = _classes(source, name, families[0], levels)
-            targets.append(Target(name=name, families=tuple(families), labels=labels))
-            continue
-        known = training if there is EVERY else training[there[training]]
-        if len(known) < 2:
-            what = f"{len(known)} training rows have a value"
+
+    def __init__(
+        self,
+        *,
+        responses: Sequence[tuple[str, Sequence[Family], Sequence[str] | None]],
+        predictors: Sequence[str],
+        categorical: Sequence[str] = (),
+        standardise: Literal["none", "predictors", "predictors_and_response"],
+        extras: Sequence[Extra] = (),
+        group: str | None = None,
+        incomplete: tuple[bool, bool] = (False, False),
+        centred: bool = True,
+    ) -> None:
+        self.responses, self.predictors, self.categorical = responses, predictors, categorical
+        self.standardise, self.extras, self.group = standardise, extras, group
+        self.incomplete, self.centred = incomplete, centred
+        self.training = 0
+        self.of_predictors = {name: _Column() for name in predictors}
+        self.of_responses = [_Column() for _ in responses]
+
+    def add(self, rows: Rows, training: IntArray) -> None:
+        """Add rows; every value of the columns used is checked.
+
+        Args:
+            rows: All rows of a table, or a block of them.
+            training: Indices of the training rows, (N_train,).
+        """
+        self.training += len(training)
+        counts = _counts(rows, self.extras)
+        for name, column in self.of_predictors.items():
+            source, there = _known(rows, name, column, may_be_missing=self.incomplete[1])
+            if source is None:
+                continue
+            if name in self.categorical:
+                column.words |= dict.fromkeys(texts(source, name)[1])
+                continue
+            values, known = numbers(source, name, AS_PREDICTOR), training[there[training]]
+            if self.standardise != "none" and len(known):
+                column.add(Moments.of(values[known], counts[known]))
+        for (name, families, levels), column in zip(self.responses, self.of_responses, strict=True):
+            source, there = _known(rows, name, column, may_be_missing=self.incomplete[0])
+            if source is None:
+                continue
+            if RESPONSES[families[0]].classes:
+                _add_classes(source, name, families[0], levels, column)
+                continue
+            values, known = numbers(source, name, AS_RESPONSE), training[there[training]]
+            column.known += len(known)
+            extras = {extra.role: extra.encode(rows)[known] for extra in self.extras}
+            if len(known):
+                own, counted = values[known], counts[known]
+                column.add(Moments.of(own, counted), Totals.of(own, counted, extras))
+
+    def whole(self, rows: Rows, training: IntArray) -> Encoding:
+        """Return what a whole table teaches."""
+        self.add(rows, training)
+        return self.encoding(rows)
+
+    def encoding(self, rows: Rows) -> Encoding:
+        """Return what was learned; `rows`, any of those that were added, name the table."""
+        if self.training < 2:
+            what = f"{self.training} training row{'s' if self.training != 1 else ''}"
+            raise InputError(what, file=rows.source, remedy="a fit needs two or more")
+        parts: list[Numeric | Levels] = []
+        for name, column in self.of_predictors.items():
+            _check_any(rows, name, column)
+            if name in self.categorical:
+                parts.append(Levels(name=name, levels=_sorted(column), missing=column.missing))
+                continue
+            mean, sd = _scale(column.moments)
+            mean = mean if self.centred else 0.0
+            parts.append(Numeric(name=name, mean=mean, sd=sd, missing=column.missing))
+        return Encoding(
+            predictors=tuple(parts),
+            targets=tuple(self._target(rows, i) for i in range(len(self.responses))),
+            extras=tuple(self.extras),
+            incomplete=self.incomplete[0],
+            group=self.group,
+        )
+
+    def _target(self, rows: Rows, place: int) -> Target:
+        (name, families, levels), column = self.responses[place], self.of_responses[place]
+        _check_any(rows, name, column)
+        each = [RESPONSES[family] for family in families]
+        if each[0].classes:
+            labels = _classes(rows, name, families[0], levels, column)
+            return Target(name=name, families=tuple(families), labels=labels)
+        moments, totals = column.moments, column.totals
+        if column.known < 2 or moments is None or totals is None:
+            what = f"{column.known} training rows have a value"
             raise rows.error(name, what, "a fit needs two or more")
-        targets.append(_number(source, known, name, families, extras, counts, standardise=whole))
-    return Encoding(
-        predictors=tuple(parts),
-        targets=tuple(targets),
-        extras=tuple(extras),
-        incomplete=incomplete[0],
-        group=group,
-    )
+        whole = self.standardise == "predictors_and_response"
+        scaled = whole and all(response.standardised for response in each)
+        mean, sd = _scale(moments) if scaled else (0.0, 1.0)
+        low, high = ((value - mean) / sd for value in (moments.low, moments.high))
+        return Target(
+            name=name,
+            families=tuple(families),
+            mean=mean,
+            sd=sd,
+            levels=tuple(totals.level(response.link) for response in each),
+            low=low,
+            high=high if high > low else low + max(1.0, abs(low)),
+        )
 
 
-def _number(
-    rows: Rows,
-    training: IntArray,
-    name: str,
-    families: Sequence[Family],
-    extras: Sequence[Extra],
-    counts: FloatArray,
-    *,
-    standardise: bool,
-) -> Target:
-    values = numbers(rows, name, AS_RESPONSE)[training]
-    real = all(RESPONSES[family].standardised for family in families)
-    counts = counts[training]
-    mean, sd = _moments(values, counts) if standardise and real else (0.0, 1.0)
-    columns = {extra.role: extra.encode(rows)[training] for extra in extras}
-    levels = tuple(_level(values, counts, family, columns) for family in families)
-    low, high = ((float(f(values)) - mean) / sd for f in (np.min, np.max))
-    return Target(
-        name=name,
-        families=tuple(families),
-        mean=mean,
-        sd=sd,
-        levels=levels,
-        low=low,
-        high=high if high > low else low + max(1.0, abs(low)),
-    )
+def _known(
+    rows: Rows, name: str, column: _Column, *, may_be_missing: bool
+) -> tuple[Rows | None, NDArray[np.bool_]]:
+    """Return a table without missing values in a column, None where it has no value; and where."""
+    there = is_there(rows, name) if may_be_missing else np.ones(rows.table.num_rows, dtype=bool)
+    some, all_ = bool(there.any()), bool(there.all())
+    column.any, column.missing = column.any or some, column.missing or not all_
+    if not some:
+        return None, there
+    return (rows if all_ else filled(rows, name)[0]), there
 
 
-def _level(
-    values: FloatArray, counts: FloatArray, family: Family, extras: Mapping[Any, FloatArray]
-) -> float:
-    """Return the link of the mean: a fit that starts far from it can lose experts on the way."""
-    offset = extras.get("offset", np.zeros(len(values)))
-    if RESPONSES[family].link == "identity":
-        return 0.0
-    total = float((counts * values).sum())
-    if RESPONSES[family].link == "log":
-        largest = offset.max()
-        exposure = float((counts * np.exp(offset - largest)).sum())
-        return float(np.log(max(total, 1.0)) - np.log(exposure) - largest)
-    trials = float((counts * extras.get("trials", np.ones(len(values)))).sum())
-    successes = np.clip(total, 0, trials)
-    middle = np.average(offset, weights=counts)
-    return float(np.log((successes + 0.5) / (trials - successes + 0.5)) - middle)
+def _check_any(rows: Rows, name: str, column: _Column) -> None:
+    if not column.any:
+        raise rows.error(name, "has no value at all", "remove the column, or fill it in")
+
+
+def _add_classes(
+    rows: Rows, name: str, family: Family, levels: Sequence[str] | None, column: _Column
+) -> None:
+    found, words = texts(rows, name)
+    for code, word in enumerate(words):
+        if levels is not None and word not in levels:
+            remedy = did_you_mean(word, levels) or f"levels: {listed(levels)}"
+            what = f"{quoted(word)} is not one of likelihood.levels"
+            raise rows.error(name, what, remedy, int(np.argmax(found == code)))
+    column.words |= dict.fromkeys(words)
+    if levels is not None or not RESPONSES[family].ordered or column.unordered is not None:
+        return
+    for word in sorted(words):
+        if not NUMBER.fullmatch(word):
+            what = f"{quoted(word)} is not a number, so the order of its classes is not known"
+            remedy = "write them from the lowest, as in likelihood: {levels: [low, mid, high]}"
+            row = int(np.argmax(found == words.index(word)))
+            column.unordered = rows.error(name, what, remedy, row)
+            return
 
 
 def _classes(
-    rows: Rows, name: str, family: Family, levels: Sequence[str] | None
+    rows: Rows, name: str, family: Family, levels: Sequence[str] | None, column: _Column
 ) -> tuple[str, ...]:
-    response = RESPONSES[family]
-    labels = _labels(rows, name)
+    response, labels = RESPONSES[family], _sorted(column)
     if levels is not None:
-        found, words = texts(rows, name)
-        for code, word in enumerate(words):
-            if word not in levels:
-                remedy = did_you_mean(word, levels) or f"levels: {listed(levels)}"
-                what = f"{quoted(word)} is not one of likelihood.levels"
-                raise rows.error(name, what, remedy, int(np.argmax(found == code)))
         return tuple(levels)
     if len(labels) < 2:
         raise rows.error(name, f"has one class only, {quoted(labels[0])}", "check the column")
     if len(labels) > response.classes:
         what = f"has {len(labels)} classes ({listed(labels, 5)}), but family {family} has two"
         raise rows.error(name, what, "set likelihood.family: categorical")
-    if not response.ordered:
-        return labels
-    for word in labels:
-        if not NUMBER.fullmatch(word):
-            found, words = texts(rows, name)
-            what = f"{quoted(word)} is not a number, so the order of its classes is not known"
-            remedy = "write them from the lowest, as in likelihood: {levels: [low, mid, high]}"
-            raise rows.error(name, what, remedy, int(np.argmax(found == words.index(word))))
-    return tuple(sorted(labels, key=float))
+    if column.unordered is not None:
+        raise column.unordered
+    return tuple(sorted(labels, key=float)) if response.ordered else labels
 
 
 def _counts(rows: Rows, extras: Sequence[Extra]) -> FloatArray:
@@ -178,20 +243,12 @@ def _counts(rows: Rows, extras: Sequence[Extra]) -> FloatArray:
     return weights[0] if weights else np.ones(rows.table.num_rows)
 
 
-def _moments(values: FloatArray, counts: FloatArray) -> tuple[float, float]:
-    """Return mean and spread of values of which each counts as often as its weight says."""
-    if values.min() == values.max():
-        return float(values[0]), 1.0
-    # Scaled first: the square of a large number need not be one, nor the sum of large weights.
-    largest = float(np.abs(values).max())
-    scaled, counts = values / largest, counts / counts.max()
-    mean = float(np.average(scaled, weights=counts))
-    spread = float(np.sqrt(np.average((scaled - mean) ** 2, weights=counts)))
-    return mean * largest, spread * largest or 1.0
+def _scale(moments: Moments | None) -> tuple[float, float]:
+    """Return mean and spread, 0 and 1 where nothing is standardised."""
+    return (0.0, 1.0) if moments is None else (moments.mean, moments.sd or 1.0)
 
 
-def _labels(rows: Rows, name: str) -> tuple[str, ...]:
-    _, labels = texts(rows, name)
-    if all(INTEGER.fullmatch(label) for label in labels):
-        return tuple(sorted(labels, key=int))
-    return tuple(sorted(labels))
+def _sorted(column: _Column) -> tuple[str, ...]:
+    if all(INTEGER.fullmatch(label) for label in column.words):
+        return tuple(sorted(column.words, key=int))
+    return tuple(sorted(column.words))

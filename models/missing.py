@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from pyromoe.models.columns import column_of
+from pyromoe.models.columns import column_of, plain_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 def is_there(rows: Rows, name: str) -> NDArray[np.bool_]:
     """Return whether each row has a value in a column, (N,); NaN and blank text are none."""
     column = column_of(rows, name).combine_chunks()
-    missing = np.array(column.is_null(nan_is_null=True).to_pylist(), dtype=bool)
+    missing = column.is_null(nan_is_null=True)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        trimmed = pyarrow.compute.utf8_trim_whitespace(column).to_pylist()
-        missing |= np.array([text == "" for text in trimmed], dtype=bool)
-    return ~missing
+        trimmed = pyarrow.compute.utf8_trim_whitespace(column)
+        missing = pyarrow.compute.or_kleene(missing, pyarrow.compute.equal(trimmed, ""))
+    # A value of text that is missing equals nothing, but it is missing.
+    return plain_array(missing.cast(pa.uint8())) == 0
 
 
 def filled(rows: Rows, name: str) -> tuple[Rows, NDArray[np.bool_]]:

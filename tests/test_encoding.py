@@ -18,7 +18,7 @@ from pyromoe.models.data import encode_table, from_table, load
 from pyromoe.models.divide import Data, split
 from pyromoe.models.encoding import Encoding
 from pyromoe.models.errors import InputError
-from pyromoe.models.learn import learn
+from pyromoe.models.learn import Learner
 from pyromoe.models.spec import Spec
 from pyromoe.models.spec_file import parse_spec, read_spec
 from pyromoe.models.table import Rows
@@ -379,14 +379,10 @@ def test_every_finite_column_is_encoded_finitely(
 ) -> None:
     def design(column: np.ndarray) -> np.ndarray:
         rows = Rows(pa.table({"x": column, "y": np.arange(len(column)) * 1.0}), "table")
-        encoding = learn(
-            rows,
-            np.arange(len(column)),
-            responses=[("y", ["normal"], None)],
-            predictors=["x"],
-            standardise="predictors",
+        learner = Learner(
+            responses=[("y", ["normal"], None)], predictors=["x"], standardise="predictors"
         )
-        return encoding.design(rows)
+        return learner.whole(rows, np.arange(len(column))).design(rows)
 
     assert np.isfinite(design(np.array(values))).all()
     small = np.arange(len(values)) ** 2.0

@@ -28,7 +28,7 @@ from pyromoe.inference.verified import seal
 from pyromoe.models.data import as_rows
 from pyromoe.models.encoding import Extra
 from pyromoe.models.errors import InputError
-from pyromoe.models.learn import learn
+from pyromoe.models.learn import Learner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,14 +154,12 @@ def test_weights_count_in_means_spreads_and_levels() -> None:
     repeated = as_rows({"x": np.repeat(x, counts), "y": np.repeat(y, counts)})
     for family in ("normal", "poisson"):
         wanted, found = (
-            learn(
-                rows,
-                np.arange(rows.table.num_rows),
+            Learner(
                 responses=[("y", [family], None)],
                 predictors=["x"],
                 standardise="predictors_and_response",
                 extras=extras,
-            )
+            ).whole(rows, np.arange(rows.table.num_rows))
             for rows, extras in (
                 (repeated, ()),
                 (alone, [Extra(role="weight", column="w")]),
