@@ -15,7 +15,8 @@ from pyromoe.models.groups import NOTHING, gathered, rows_of_groups
 from pyromoe.models.kept_back import keep_back
 from pyromoe.models.learn import Learner
 from pyromoe.models.missing import filled
-from pyromoe.models.outsize import check_outsize
+from pyromoe.models.outsize import Outsize
+from pyromoe.models.responses import RESPONSES
 from pyromoe.models.roles import extras_of, predictors_of, responses_of
 
 if TYPE_CHECKING:
@@ -131,8 +132,9 @@ class Undivided:
         encoding = learner.whole(self.rows, np.sort(units[train][units[train] != NOTHING]))
         places = [units[each] for each in (train, test, kept)]
         used = np.unique(np.concatenate([each.ravel() for each in places]))
-        precision = "float64" if spec.fit.optimiser in CONVERGED else spec.fit.precision
-        check_outsize(self.rows, used[used != NOTHING], encoding, precision)
+        outsize = outsize_of(spec, self.responses, self.predictors, self.extras)
+        outsize.add(self.rows, used[used != NOTHING])
+        outsize.check()
         train_part, test_part, kept_part = parts_of(encoding, self.rows, places)
         held = kept_part if len(kept) else None
         return Data(encoding, train_part, test_part, self.rows.source, held)
@@ -157,6 +159,23 @@ def learner_of(
             spec.data.missing.predictors == "indicate",
         ),
     )
+
+
+def outsize_of(
+    spec: Spec, responses: Sequence[str], predictors: Sequence[str], extras: Sequence[Extra]
+) -> Outsize:
+    """Return what looks for values that drown all others."""
+    missing, several = spec.data.missing, len(spec.families) == 1
+    families = [*spec.families] * (len(responses) if several else 1)
+    numbers = [name for name in predictors if name not in spec.data.categorical]
+    shifted = [(name, missing.predictors == "indicate") for name in numbers]
+    shifted += [
+        (name, missing.responses == "marginalise")
+        for name, own in zip(responses, families, strict=False)
+        if not RESPONSES[own[0]].classes
+    ]
+    precision = "float64" if spec.fit.optimiser in CONVERGED else spec.fit.precision
+    return Outsize(shifted, extras, precision)
 
 
 def units_of(rows: Rows, group: str | None, places: IntArray) -> IntArray:

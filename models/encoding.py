@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pyromoe.models.columns import codes, counts, numbers, positives
 from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
-from pyromoe.models.missing import filled
+from pyromoe.models.missing import filled, is_there
 from pyromoe.models.predictors import Levels, Predictor, Spread
 from pyromoe.models.responses import RESPONSES, Family
 from pyromoe.models.settings import Section, problem
@@ -180,6 +180,9 @@ class Encoding(Section):
         return each[0] if len(each) == 1 else np.stack(each, -1).astype(np.float64)
 
     def _response(self, target: Target, rows: Rows) -> FloatArray | IntArray:
+        if self.incomplete and not is_there(rows, target.name).any():
+            codes = RESPONSES[target.families[0]].codes and len(self.targets) == 1
+            return np.full(rows.table.num_rows, -1 if codes else np.nan)
         whole, there = filled(rows, target.name) if self.incomplete else (rows, True)
         values = target.read(whole)
         if RESPONSES[target.families[0]].trials:

@@ -53,5 +53,11 @@ def keep_back(
         order = order[np.argsort(classes[units[order]], kind="stable")]
     # Spread evenly over the order, in which data of a class follow each other.
     kept = np.zeros(size, dtype=bool)
-    kept[order[((np.arange(number) + 0.5) * size / number).astype(np.int64)]] = True
+    kept[evenly(order, number)] = True
     return np.flatnonzero(~kept), np.flatnonzero(kept)
+
+
+def evenly(order: IntArray, number: int) -> IntArray:
+    """Return so many of an order's places, spread evenly over it."""
+    spread = (np.arange(number) + 0.5) * len(order) / max(number, 1)
+    return order[spread.astype(np.int64)]

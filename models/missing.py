@@ -25,7 +25,8 @@ def is_there(rows: Rows, name: str) -> NDArray[np.bool_]:
         trimmed = pyarrow.compute.utf8_trim_whitespace(column)
         missing = pyarrow.compute.or_kleene(missing, pyarrow.compute.equal(trimmed, ""))
     # A value of text that is missing equals nothing, but it is missing.
-    return plain_array(missing.cast(pa.uint8())) == 0
+    there: NDArray[np.bool_] = plain_array(missing.cast(pa.uint8())) == 0
+    return there
 
 
 def filled(rows: Rows, name: str) -> tuple[Rows, NDArray[np.bool_]]:

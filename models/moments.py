@@ -105,7 +105,7 @@ class Totals:
         )
 
     def level(self, link: str | None) -> float:
-        """Return the link of the mean: a fit that starts far from it can lose experts on the way."""
+        """Return the link of the mean: far from it, a fit can lose experts on the way."""
         if link == "identity":
             return 0.0
         if link == "log":

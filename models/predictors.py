@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from pyromoe.models.columns import codes, numbers
-from pyromoe.models.missing import filled
+from pyromoe.models.missing import filled, is_there
 from pyromoe.models.settings import Section
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class Numeric(Section):
         """Return (N, 1), or (N, 2) where values may be missing."""
         if not self.missing:
             return ((numbers(rows, self.name) - self.mean) / self.sd)[:, None]
+        there = is_there(rows, self.name)
+        if not there.any():
+            return np.stack([np.zeros(len(there)), ~there], -1)
         whole, there = filled(rows, self.name)
         values = (numbers(whole, self.name) - self.mean) / self.sd
         return np.stack([np.where(there, values, 0.0), ~there], -1)
@@ -65,6 +68,9 @@ class Levels(Section):
         """Return (N, L - 1) for L levels, and one more where values may be missing."""
         if not self.missing:
             return self._dummies(rows)
+        there = is_there(rows, self.name)
+        if not there.any():
+            return np.stack([*[np.zeros(len(there))] * (len(self.levels) - 1), ~there], -1)
         whole, there = filled(rows, self.name)
         dummies = self._dummies(whole) * there[:, None]
         return np.concatenate([dummies, ~there[:, None]], axis=1)
