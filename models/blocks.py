@@ -25,20 +25,19 @@ PIECE = 2**16
 
 
 class Blocks(Protocol):
-    """Blocks of rows: row groups of Parquet files, or stretches of a table in memory.
+    """Blocks of rows: row groups of Parquet files, or stretches of a table in memory."""
 
-    Attributes:
-        source: the table's name, for messages.
-        sizes: rows of each block.
-        stamp: changes where the table does, as far as is seen without reading it.
-    """
+    @property
+    def source(self) -> str:
+        """The table's name, for messages."""
 
-    source: str
-    sizes: Sequence[int]
+    @property
+    def sizes(self) -> Sequence[int]:
+        """The rows of each block."""
 
     @property
     def stamp(self) -> str:
-        """What tells this table from another one."""
+        """What tells this table from another one, as far as is seen without reading it."""
 
     def bare(self) -> Rows:
         """Return no rows, but the names and types of the columns."""
@@ -99,6 +98,7 @@ class ParquetBlocks:
     def __init__(self, path: Path, source: str | None = None, header: int = 0) -> None:
         self.source, self.header, self.own = source or str(path), header, source is not None
         self.files = parquet_files(path)
+        self.names: list[str] = []
         self.sizes: list[int] = []
         self.places: list[tuple[int, int, int]] = []  # file, row group, its first row in the file
         self.stamps: list[str] = []
@@ -185,6 +185,16 @@ class ParquetBlocks:
             first += rows
         status = os.stat(file)
         self.stamps.append(f"{file.name} {status.st_size} {meta.num_rows} {meta.num_row_groups}")
+
+
+def read_folder(path: Path) -> Rows:
+    """Read the Parquet files of a folder into memory."""
+    blocks = ParquetBlocks(path)
+    bare = blocks.bare()
+    names = bare.table.column_names
+    each = [blocks.read(i, 0, size, names) for i, size in enumerate(blocks.sizes)]
+    tables = [rows.table for pieces in each for rows in pieces]
+    return Rows(pa.concat_tables(tables), blocks.source, bare.first_row)
 
 
 def parquet_files(path: Path) -> list[Path]:

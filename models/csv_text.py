@@ -13,7 +13,7 @@ from pyromoe.models.column_names import check_names
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 DELIMITERS = {";": "';'", "\t": "a tab", "|": "'|'"}
 HEXADECIMAL = re.compile("0[xX]")
@@ -25,31 +25,40 @@ EXACT = 2.0**53
 """The whole numbers below are floats."""
 
 
-def parse_csv(raw: bytes, source: str) -> pa.Table:
-    """Read comma-separated UTF-8 text with a header."""
+def parse_csv(raw: bytes, source: str, *, before: int = 0, as_text: Sequence[str] = ()) -> pa.Table:
+    """Read comma-separated UTF-8 text with a header.
+
+    Args:
+        raw: the text.
+        source: its name, for messages.
+        before: rows that stand between the header and the first row, if this is a later block.
+        as_text: the columns that are text, whatever stands in them.
+    """
     raw = raw.removeprefix(b"\xef\xbb\xbf")
-    _check_text(raw, source)
+    _check_text(raw, source, before)
     # A cell that ends in this newline can only come from a quote that was never closed.
     raw = raw.rstrip(b"\r\n") + b"\n"
     _check_header(raw, source)
-    table = _convert(raw, source)
+    table = _convert(raw, source, before)
     names = check_names(table.column_names, source)
     if not table.num_rows:
         raise InputError("has a header, but no rows below it", file=source)
     blanks = _blanks(table)
     if blanks:
-        table = _convert(raw, source, blanks=blanks)
-    texts = dict.fromkeys(_written_otherwise(raw, table, source), pa.string())
+        table = _convert(raw, source, before, blanks=blanks)
+    known = {w for n, w in zip(names, table.column_names, strict=True) if n in as_text}
+    known -= {field.name for field in table.schema if pa.types.is_string(field.type)}
+    texts = dict.fromkeys([*_written_otherwise(raw, table, source), *known], pa.string())
     if texts:
-        table = _convert(raw, source, types=texts, blanks=blanks)
+        table = _convert(raw, source, before, types=texts, blanks=blanks)
     table = table.rename_columns(names)
     if b'"' in raw:
-        _check_rows_in_cells(table, source)
-        _check_closing_quotes(raw, source)
+        _check_rows_in_cells(table, source, before)
+        _check_closing_quotes(raw, source, before)
     return table
 
 
-def _check_text(raw: bytes, source: str) -> None:
+def _check_text(raw: bytes, source: str, before: int) -> None:
     every_other = raw[1:100:2]
     wide = bool(every_other) and not every_other.strip(b"\0")
     if wide or raw.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -60,7 +69,7 @@ def _check_text(raw: bytes, source: str) -> None:
     except UnicodeDecodeError as error:
         bad = error.start
     if bad >= 0:
-        row = raw.count(b"\n", 0, bad) + 1
+        row = raw.count(b"\n", 0, bad) + 1 + before
         what = f"row {row}: not UTF-8 text (byte 0x{raw[bad]:02x})"
         raise InputError(what, file=source, remedy="save it as UTF-8")
 
@@ -79,6 +88,7 @@ def _check_header(raw: bytes, source: str) -> None:
 def _convert(
     raw: bytes,
     source: str,
+    before: int = 0,
     *,
     types: Mapping[str, pa.DataType] | None = None,
     blanks: list[str] | None = None,
@@ -101,16 +111,16 @@ def _convert(
             convert_options=options,
         )
     except (pa.ArrowException, ValueError) as error:
-        raise _csv_error(str(error), source) from None
+        raise _csv_error(str(error), source, before) from None
 
 
-def _csv_error(reason: str, source: str) -> InputError:
+def _csv_error(reason: str, source: str, before: int) -> InputError:
     found = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", reason, re.DOTALL)
     if found is None:
         return InputError(f"not valid CSV: {' '.join(reason.split())}", file=source)
     row, expected, got, text = found.groups()
     values = "1 value" if got == "1" else f"{got} values"
-    what = f"row {row}: {values}, but the header has {expected}"
+    what = f"row {int(row) + before}: {values}, but the header has {expected}"
     open_quote = "\n" in text.strip() or text.count('"') % 2
     remedy = "is a quote left open?" if open_quote else "add or remove a comma"
     return InputError(what, file=source, remedy=remedy)
@@ -162,13 +172,13 @@ def _is_long(column: pa.ChunkedArray) -> bool:
     return bool((pc.max(pc.abs(column)).as_py() or 0.0) >= EXACT)
 
 
-def _check_rows_in_cells(table: pa.Table, source: str) -> None:
+def _check_rows_in_cells(table: pa.Table, source: str, before: int) -> None:
     """Refuse a cell with whole rows in it: it begins or ends with a quote that is not meant."""
     for name, column in zip(table.column_names, table.columns, strict=True):
         if not pa.types.is_string(column.type):
             continue
         if name == table.column_names[-1] and (column[-1].as_py() or "").endswith("\n"):
-            what = f"row {table.num_rows + 1}: a quote is opened, but never closed"
+            what = f"row {table.num_rows + 1 + before}: a quote is opened, but never closed"
             raise InputError(what, file=source, field=name, remedy='add or remove a "')
         breaks = pc.count_substring_regex(column, r"\r\n|\r|\n")
         if not pc.max(breaks).as_py():
@@ -177,15 +187,15 @@ def _check_rows_in_cells(table: pa.Table, source: str) -> None:
         pairs = zip(breaks.to_pylist(), commas.to_pylist(), strict=True)
         for i, (rows, own) in enumerate(pairs):
             if rows and own == rows * (table.num_columns - 1):
-                what = f"row {i + 2}: a value goes on in the next row"
+                what = f"row {i + 2 + before}: a value goes on in the next row"
                 remedy = "is a quote left open? otherwise remove the line break"
                 raise InputError(what, file=source, field=name, remedy=remedy)
 
 
-def _check_closing_quotes(raw: bytes, source: str) -> None:
+def _check_closing_quotes(raw: bytes, source: str, before: int) -> None:
     """Refuse text after a closing quote: it would be joined to the text in quotes."""
     for cell in QUOTED.finditer(raw):
         if raw[cell.end() : cell.end() + 1] not in (b",", b"\r", b"\n"):
-            row = len(NEWLINE.findall(raw, 0, cell.start(1))) + 1
+            row = len(NEWLINE.findall(raw, 0, cell.start(1))) + 1 + before
             what = f"row {row}: a value goes on after its closing quote"
             raise InputError(what, file=source, remedy='write "" for a quote inside')

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from pyromoe.models.blocks import TableBlocks, read_folder
+from pyromoe.models.csv_blocks import blocks_of
 from pyromoe.models.datasets import read_dataset
 from pyromoe.models.divide import Undivided, parts_of, units_of
 from pyromoe.models.errors import InputError
+from pyromoe.models.first_pass import first_pass
 from pyromoe.models.spec_file import SpecFile
 from pyromoe.models.table import Rows, plain, read_rows
+
+Report = Callable[[float, str], None]
 
 if TYPE_CHECKING:
     from pyromoe.models.columns import FloatArray, IntArray
@@ -21,18 +26,60 @@ if TYPE_CHECKING:
     from pyromoe.models.spec import Spec
 
 
-def load(spec_file: SpecFile) -> Data:
-    """Read and encode the data that a specification names."""
-    return undivided(spec_file).split()
+def quietly(done: float, text: str) -> None:
+    """Report nothing."""
+
+
+def load(spec_file: SpecFile, report: Report = quietly) -> Data:
+    """Read and encode the data that a specification names.
+
+    Args:
+        spec_file: the specification.
+        report: called with the share that is read and what is being done, where data are streamed.
+    """
+    return _divided(spec_file, None, report)
+
+
+def _divided(spec_file: SpecFile, rows: Rows | None, report: Report) -> Data:
+    """Return the data, from a table in memory where there is one."""
+    settings = spec_file.spec.data
+    if settings.stream is None:
+        return _undivided(spec_file, rows).split()
+    default, blocks = None, None if rows is None else TableBlocks(rows)
+    if blocks is None and settings.file is not None:
+        path = spec_file.directory / settings.file
+        return first_pass(spec_file, blocks_of(path, report), None, report)
+    if blocks is None:
+        rows, default = _rows_of(spec_file)
+        blocks = TableBlocks(rows)
+    return first_pass(spec_file, blocks, default, report)
 
 
 def undivided(spec_file: SpecFile, table: object = None) -> Undivided:
-    """Read the data that a specification names, or take a table given in Python in their place."""
-    if table is not None:
-        return Undivided.of(spec_file, as_rows(table), None)
+    """Read the data that a specification names, or take a table given in Python in their place.
+
+    Raises:
+        InputError: for data that are streamed: all rows must be there.
+    """
+    if spec_file.spec.data.stream is not None:
+        what = "the folds of a selection are made of rows in memory"
+        raise spec_file.error("data.stream", what, "remove it")
+    return _undivided(spec_file, None if table is None else as_rows(table))
+
+
+def _undivided(spec_file: SpecFile, rows: Rows | None) -> Undivided:
+    default = None
+    if rows is None:
+        rows, default = _rows_of(spec_file)
+    return Undivided.of(spec_file, rows, default)
+
+
+def _rows_of(spec_file: SpecFile) -> tuple[Rows, str | None]:
+    """Return the table that a specification names, and the response that a dataset has itself."""
     data = spec_file.spec.data
     if data.file is not None:
-        return Undivided.of(spec_file, read_rows(spec_file.directory / data.file), None)
+        path = spec_file.directory / data.file
+        return (read_folder if path.is_dir() else read_rows)(path), None
     if data.dataset is None:
         raise spec_file.error("data", "needs a file or a dataset", "add e.g. file: train.csv")
     try:
@@ -41,7 +88,7 @@ def undivided(spec_file: SpecFile, table: object = None) -> Undivided:
         if error.file is not None:
             raise
         raise spec_file.error("data.dataset", error.what, error.remedy) from None
-    return Undivided.of(spec_file, Rows(plain(table, data.dataset), data.dataset), response)
+    return Rows(plain(table, data.dataset), data.dataset), response
 
 
 def from_table(spec: Spec, table: object, source: str = "table") -> Data:
@@ -52,7 +99,7 @@ def from_table(spec: Spec, table: object, source: str = "table") -> Data:
         table: A pyarrow Table, a dictionary of arrays, or a data frame.
         source: Its name, for messages.
     """
-    return Undivided.of(SpecFile(spec), as_rows(table, source), None).split()
+    return _divided(SpecFile(spec), as_rows(table, source), quietly)
 
 
 def as_rows(table: object, source: str = "table") -> Rows:

@@ -44,12 +44,29 @@ class Missing(Section):
     ] = "refuse"
 
 
+class Stream(Section):
+    """How a table is read that is not held in memory."""
+
+    buffer: Annotated[
+        int,
+        Field(
+            ge=2,
+            le=10**9,
+            description="Rows held in memory for shuffling: half of them are fitted to while the "
+            "others are read.",
+        ),
+    ] = 2**20
+
+
 class Data(Section):
     """The table, and the part that each column plays."""
 
     file: Annotated[
         Location | None,
-        Field(description="A .csv, .csv.gz or .parquet file, relative to the specification."),
+        Field(
+            description="A .csv, .csv.gz or .parquet file, or a folder of .parquet files, relative "
+            "to the specification."
+        ),
     ] = None
     dataset: Annotated[
         Name | None,
@@ -99,6 +116,13 @@ class Data(Section):
         Field(description="Which numeric columns are shifted to mean 0 and scaled to spread 1."),
     ] = "predictors_and_response"
     split: Annotated[Split, Field(description="Rows kept back to test the fit.")] = Split()
+    stream: Annotated[
+        Stream | None,
+        Field(
+            description="Read the table again and again, a part at a time, where it is larger than "
+            "memory; {} for the defaults. Left out: it is held in memory."
+        ),
+    ] = None
 
     @property
     def responses(self) -> list[str]:
@@ -116,6 +140,9 @@ class Data(Section):
         if self.offset is not None and self.exposure is not None:
             remedy = "keep one of offset and exposure"
             raise problem("offset is given too", remedy, at=("exposure",))
+        if self.stream is not None and self.group is not None:
+            what = "a table that is streamed has no groups: their rows may be far apart"
+            raise problem(what, "remove data.group, or data.stream", at=("group",))
         if self.predictors == "all":
             return self
         for i, name in enumerate(self.predictors):

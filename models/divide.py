@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pyromoe.models.encoding import Encoding, Extra
     from pyromoe.models.spec import Spec
     from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.stream import Stream
     from pyromoe.models.table import Rows
 
 
@@ -49,6 +50,8 @@ class Data:
 
     `kept` are those kept back from the training data to stop early, None where there are none:
     they are not in `train`, and the encoding has not seen them.
+
+    Of a table that is not held in memory, `stream` reads all rows, and the parts are a sample.
     """
 
     encoding: Encoding
@@ -56,6 +59,12 @@ class Data:
     test: Part
     source: str
     kept: Part | None = None
+    stream: Stream | None = None
+
+    @property
+    def size(self) -> int:
+        """How many data are fitted to, in memory or not."""
+        return len(self.train.rows) if self.stream is None else self.stream.training
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ class Encoding(Section):
         whole, there = filled(rows, target.name) if self.incomplete else (rows, True)
         values = target.read(whole)
         if RESPONSES[target.families[0]].trials:
-            _check_trials(whole, target.name, values, self.extras)
+            check_trials(whole, target.name, values, self.extras)
         if RESPONSES[target.families[0]].codes and len(self.targets) == 1:
             return np.where(there, values, -1)
         may_be_missing = self.incomplete or self.group is not None
@@ -216,9 +216,10 @@ class Encoding(Section):
             raise InputError(f"not a valid encoding ({error})") from None
 
 
-def _check_trials(
+def check_trials(
     rows: Rows, name: str, successes: FloatArray | IntArray, extras: Sequence[Extra]
 ) -> None:
+    """Refuse more successes than trials."""
     extra = next(extra for extra in extras if extra.role == "trials")
     trials = extra.encode(rows)
     wrong = successes > trials

@@ -8,19 +8,21 @@ is read whole, if it has no more rows than a block.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyromoe.models.kept_back import STREAM, evenly
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BLOCK = 2**16
 """Rows that are dealt out together."""
 SAMPLED = 1001
 """Beside the seed and the block, what the rows of a sample follow from."""
 TRAIN, TEST, KEPT = 0, 1, 2
-RowPart = Literal[0, 1, 2]
+"""The parts."""
 
 
 @dataclass(frozen=True, slots=True)
