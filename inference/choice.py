@@ -49,10 +49,27 @@ def check_optimiser(file: SpecFile, spec: Spec) -> None:
         raise file.error("fit.device", f"{optimiser} runs on the CPU", remedy)
     _check_weights(file, spec)
     _check_steps(file, spec)
+    _check_stream(file, spec)
     if optimiser in stochastic and kinds not in (None, "random", ["random"]):
         what = f"{optimiser} starts from the networks' random values alone"
         remedy = f"remove it, or set optimiser: {' or '.join(CONVERGED)}"
         raise file.error("fit.initialisation", what, remedy)
+
+
+def _check_stream(file: SpecFile, spec: Spec) -> None:
+    """Refuse what needs all rows at once, where they are streamed."""
+    if spec.data.stream is None:
+        return
+    steps, remedy = spec.fit.optimiser, "or remove data.stream"
+    if steps in CONVERGED:
+        what = f"{steps} looks at all rows in every step, and they are streamed"
+        raise file.error("fit.optimiser", what, f"set adam, {remedy}")
+    if spec.fit.batch_size == "full":
+        what = "all rows are in the batch, and they are streamed"
+        raise file.error("fit.batch_size", what, f"write a number, such as 8192, {remedy}")
+    if spec.guide.weights != "point":
+        what = f"{spec.guide.weights} is measured on all rows at once, and they are streamed"
+        raise file.error("guide.weights", what, f"set point, {remedy}")
 
 
 def _check_weights(file: SpecFile, spec: Spec) -> None:
@@ -111,7 +128,8 @@ def settle(spec: Spec, rows: int, shards: int = 1) -> Spec:
         shards: of a batch, where the spec does not say.
     """
     fit = spec.fit
-    optimiser = fit.optimiser or ("lbfgs" if _plain(spec, rows) or _mode(spec, rows) else "adam")
+    exactly = spec.data.stream is None and (_plain(spec, rows) or _mode(spec, rows))
+    optimiser = fit.optimiser or ("lbfgs" if exactly else "adam")
     update: dict[str, Any] = {"optimiser": optimiser, "shards": fit.shards or shards}
     if optimiser in CONVERGED:
         update |= {"precision": "float64", "batch_size": "full", "shards": 1}

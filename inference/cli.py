@@ -57,13 +57,15 @@ def check(spec: SpecPath, set_: Settings = None) -> None:
     from pyromoe.models.spec_file import read_spec, to_yaml
 
     file = read_spec(spec, set_ or ())
-    plan, data = make_plan(file), load(file)
-    settled = settle(plan.spec, len(data.train.rows))
+    plan = make_plan(file)
+    with terminal.progress() as report:
+        data = load(file, report)
+    settled = settle(plan.spec, data.size)
     terminal.out.print(to_yaml(settled), markup=False, end="")
-    test, columns = len(data.test.rows), data.encoding.columns
+    columns = data.encoding.columns
     classes = f", {data.encoding.num_classes} classes" if data.encoding.num_classes else ""
     terminal.out.print(
-        f"# {spec} is valid: {len(data.train.rows)} training and {test} test rows, "
+        f"# {spec} is valid: {data.size} training and {data.tested} test rows, "
         f"{len(columns)} predictor columns{classes}",
         markup=False,
     )

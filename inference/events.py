@@ -46,7 +46,7 @@ def told(log: Log, plan: Plan, data: Data) -> Iterator[None]:
         version=pyromoe.__version__,
         seed=spec.seed,
         data=data.source,
-        rows={"train": len(data.train.rows), "test": len(data.test.rows)},
+        rows={"train": data.size, "test": data.tested},
         experts=spec.experts.number,
         treatment=plan.treatment.name,
         objective=plan.objective,

@@ -24,6 +24,7 @@ from pyromoe.inference.pulse import Pulse
 from pyromoe.inference.restarts import on_cpu
 from pyromoe.inference.rollback import Rollback
 from pyromoe.inference.shards import Shards
+from pyromoe.inference.streamed import StreamedBatches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,10 +82,15 @@ class Loop:
         self.log_jacobian = float((log_jacobian(data.encoding, y) * weight).sum())
         device = device_of(plan.spec)
         self.x, self.y = x.to(device), y.to(device)
-        settings, n = plan.spec.fit, len(self.x)
+        settings, n = plan.spec.fit, data.size
+        self.rows = n
         size = n if settings.batch_size == "full" else min(settings.batch_size, n)
         orders = [order for _, _, order in starts]
-        self.batches = Batches(self.x, self.y, size, orders, shards)
+        self.batches: Batches | StreamedBatches = (
+            Batches(self.x, self.y, size, orders, shards)
+            if data.stream is None
+            else StreamedBatches(data.stream, size, shards.mine, plan.spec)
+        )
         evaluations = plan.treatment.evaluations(plan.config, plan.spec.experts.number)
         number = self.batches.number
         total = budget.steps(number, evaluations * n / number)
@@ -161,7 +167,7 @@ class Loop:
         self.options = {name: s.at(done) for name, s in self.plan.schedules.items()}
         self.take.ahead = self.clock.ahead(self.take.taken)
         losses = self.take.over(
-            [(x, y, len(self.x)) for x, y in batch.pieces],
+            [(x, y, self.rows) for x, y in batch.pieces],
             batch.rows,
             learning_rate=self.rate,
             options=self.options,
@@ -174,7 +180,7 @@ class Loop:
 
     def write(self, epoch: int, losses: Sequence[float], exact: bool) -> None:
         """Add a row to each restart's history and report."""
-        n, best = len(self.x), -math.inf
+        n, best = self.rows, -math.inf
         totals, shares = self._exact() if exact else ([None] * len(self.restarts), torch.empty(0))
         common = {"learning_rate": self.rate, **self.options, "seconds": self.clock.elapsed}
         for r, (restart, loss, total) in enumerate(zip(self.restarts, losses, totals, strict=True)):
@@ -202,10 +208,12 @@ class Loop:
     def _exact(self) -> tuple[list[float], Tensor]:
         """Return log p(y | x) of the training rows on the original scale, nats, and (R, K).
 
-        The latter are the experts' mean responsibilities.
+        The latter are the experts' mean responsibilities. Of streamed rows, both are those of the
+        sample in memory, the former times what the sample is of all.
         """
         totals, shares = self.evaluation(self.take.values, self.x, self.y)
-        return [total + self.log_jacobian for total in totals], shares
+        times = self.rows / len(self.x)
+        return [(total + self.log_jacobian) * times for total in totals], shares
 
     def _diagnose(self, restart: Restart, seen: str) -> str:
         """Return what is wrong with a restart, from what was seen of it."""

@@ -51,9 +51,19 @@ def log_likelihood(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tens
 
 
 @torch.no_grad()
-def log_prior(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tensor) -> float:
-    """Return the log prior of the weights and what the gate adds to it, nats, at any rows."""
-    joint = log_joint(model, x[:CHUNK], y[:CHUNK], len(x), weights=weights)
+def log_prior(
+    model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tensor, size: int
+) -> float:
+    """Return the log prior of the weights and what the gate adds to it, nats, at any rows.
+
+    Args:
+        model: the model.
+        weights: where.
+        x: some of the rows, (n, D).
+        y: their responses, (n,).
+        size: N, of all.
+    """
+    joint = log_joint(model, x[:CHUNK], y[:CHUNK], size, weights=weights)
     return float(joint.log_prior_of_weights)
 
 

@@ -52,8 +52,13 @@ def recognise(checkpoints: Checkpoints, spec: Spec, data: Data, budget: Budget |
 
 
 def digest(data: Data) -> str:
-    """Return the SHA-256 of all rows as they are fitted and tested."""
+    """Return the SHA-256 of all rows as they are fitted and tested; of a stream, of a sample.
+
+    What is streamed is not read again for it: the encoding, in which every row had a part, the
+    sizes of files and the sample tell it from other data.
+    """
     found = hashlib.sha256(repr(data.encoding).encode())
+    found.update(b"" if data.stream is None else data.stream.digest().encode())
     for part in (data.train, data.test, data.kept):
         for array in () if part is None else (part.x, part.y, part.rows):
             found.update(f"{array.shape} {array.dtype}".encode())

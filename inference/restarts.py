@@ -74,7 +74,7 @@ def groups(plan: Plan, data: Data, *, apart: bool = False) -> Iterator[range]:
         apart: whether each is fitted by itself in any case.
     """
     number, size = plan.spec.fit.restarts, plan.spec.fit.batch_size
-    rows = len(data.train.rows) if size == "full" else min(size, len(data.train.rows))
+    rows = data.size if size == "full" else min(size, data.size)
     widest = max([*plan.spec.experts.hidden, data.encoding.num_classes or 1])
     room = max(1, SIDE_BY_SIDE // (plan.spec.experts.number * max(1, rows) * widest))
     room = 1 if apart or plan.spec.fit.mode == "eager" else room

@@ -14,15 +14,9 @@ import torch
 import pyromoe
 from pyromoe.guides import DrawnGuide, Seeded
 from pyromoe.inference.early_stopping import what_stopped
-from pyromoe.inference.probabilities import (
-    effective_experts,
-    log_jacobian,
-    log_probabilities,
-    to_tensors,
-)
+from pyromoe.inference.measured import measured
+from pyromoe.inference.probabilities import effective_experts, log_jacobian, log_probabilities
 from pyromoe.inference.summaries.run import fit_lines
-from pyromoe.models.groups import NOTHING
-from pyromoe.models.likelihoods.observed import is_observed
 from pyromoe.models.priors import is_hyperparameter
 from pyromoe.models.trace import Draw, run_given
 
@@ -39,6 +33,8 @@ if TYPE_CHECKING:
     from pyromoe.models.divide import Data
     from pyromoe.models.encoding import Encoding
     from pyromoe.models.trace import Weights
+
+PARTS = ("train", "test")
 
 
 @dataclass
@@ -201,57 +197,30 @@ class Fit:
 
     def measure(self, data: Data) -> dict[str, Any]:
         """Return likelihoods, information criteria, errors and usage of the experts."""
-        parts = {"train": data.train, "test": data.test}
-        tensors = {name: to_tensors(part, self.spec) for name, part in parts.items()}
-        totals = {
-            name: float((self.log_likelihood(x, y) * self.model.weight(x)).sum())
-            if len(x)
-            else None
-            for name, (x, y) in tensors.items()
-        }
-        r = self.responsibilities(*tensors["train"])
-        weight = torch.as_tensor(self.model.weight(tensors["train"][0])).expand(len(r)).to(r)
-        there = torch.from_numpy(data.train.rows != NOTHING).reshape(len(r), -1)
+        held_out = "test" if data.tested else "train"
+        parts = {name: measured(self, data, name, errors=name == held_out) for name in PARTS}
+        train = parts["train"]
+        assert train is not None
         count = sum(p.numel() for p in self.model.parameters())
         count += sum(v.numel() for n, v in self.weights.items() if not is_hyperparameter(n))
         count -= self.model.redundant
-        n, total = float((weight[:, None] * there).sum()), totals["train"]
-        assert total is not None
-        bic = -2 * total + count * math.log(n)
-        entropy = -torch.special.xlogy(r, r).sum(-1) @ weight
-        grouped = self.encoding.group is not None
-        held_out = "test" if len(data.test.rows) else "train"
+        total = train.log_likelihood
+        bic = -2 * total + count * math.log(train.observed)
+        numbers = {name: (p.rows, p.data) if p else (0, 0) for name, p in parts.items()}
+        groups = {name: number for name, (_, number) in numbers.items()}
+        of_errors = parts[held_out]
         return {
-            "log_likelihood": totals,
-            "n": {name: int((part.rows != NOTHING).sum()) for name, part in parts.items()},
-            **({"groups": {name: len(p.rows) for name, p in parts.items()}} if grouped else {}),
+            "log_likelihood": {name: p and p.log_likelihood for name, p in parts.items()},
+            "n": {name: rows for name, (rows, _) in numbers.items()},
+            **({"groups": groups} if self.encoding.group is not None else {}),
             "parameters": count,
             "aic": -2 * total + 2 * count,
             "bic": bic,
-            "icl": bic + 2 * float(entropy),
-            **self._error(*tensors[held_out]),
+            "icl": bic + 2 * train.entropy,
+            **({} if of_errors is None else of_errors.error()),
             "measured_on": held_out,
-            "effective_experts": effective_experts(r * weight[:, None] / weight.mean()),
+            "effective_experts": effective_experts(train.share[None]),
         }
-
-    def _error(self, x: Tensor, y: Tensor) -> dict[str, float]:
-        """Return accuracy for classes, root mean squared error otherwise, of what was observed.
-
-        Of several responses, each has its own, its name in brackets.
-        """
-        found, several = {}, len(self.encoding.targets) > 1
-        for r, (mean, target) in enumerate(zip(self.means(x), self.encoding.targets, strict=True)):
-            values = y[..., r] if several else y
-            there, known = is_observed(values).numpy(), values.numpy()
-            name = "accuracy" if target.labels else "rmse"
-            if target.labels:
-                guessed = mean.argmax(-1) if mean.ndim > values.dim() else mean > 0.5
-                error = float((guessed == known)[there].mean())
-            else:
-                off = (mean - self.encoding.decode(known, r))[there]
-                error = float(np.sqrt(np.mean(off**2)))
-            found[f"{name}({target.name})" if several else name] = error
-        return found
 
 
 def _versions() -> dict[str, str]:

@@ -91,15 +91,16 @@ def fit(
     >>> found.metrics["log_likelihood"].keys(), found.metrics["n"]  # nats, and rows
     (dict_keys(['train', 'test']), {'train': 188, 'test': 47})
     """
-    file = as_file(spec)
+    file, report = as_file(spec), progress or (lambda done, text: None)
     plan = make_plan(file)
-    data = _agreed(processes, file, plan.spec, table) if data is None else data
+    if data is None:
+        data = _agreed(processes, file, plan.spec, table, report)
     if plan.spec.fit.early_stopping is not None and data.kept is None:
         what, remedy = "no row of these data was kept back", "encode them with this spec"
         raise InputError(what, file=data.source, field="fit.early_stopping", remedy=remedy)
     if at_fault := values_at_fault(data):
         raise NumericalError(f"{data.source}: {at_fault}; {CORRECT}")
-    spec = settle(plan.spec, len(data.train.rows), usual(processes))
+    spec = settle(plan.spec, data.size, usual(processes))
     experts = divides(file, spec, processes)
     plan, shards = (
         dataclasses.replace(plan, spec=spec),
@@ -107,7 +108,6 @@ def fit(
     )
     if checkpoints is not None:
         recognise(checkpoints, plan.spec, data, budget)
-    report = progress or (lambda done, text: None)
     with one_thread(), told(log, plan, data):
         if plan.spec.fit.optimiser in CONVERGED:
             found = _converged(plan, data, budget, report, checkpoints, log)
@@ -118,7 +118,9 @@ def fit(
     return found
 
 
-def _agreed(processes: Processes, file: SpecFile, spec: Spec, table: object) -> Data:
+def _agreed(
+    processes: Processes, file: SpecFile, spec: Spec, table: object, report: Report
+) -> Data:
     """Return the data, of which every process has the same.
 
     Raises:
@@ -126,7 +128,11 @@ def _agreed(processes: Processes, file: SpecFile, spec: Spec, table: object) -> 
     """
     data, error = None, None
     try:
-        data = load(file) if table is None else from_table(spec, table)
+        shards = spec.fit.shards or usual(processes)
+        if table is None:
+            data = load(file, report, shards)
+        else:
+            data = from_table(spec, table, shards=shards)
     except InputError as found:
         error = found
     agree(processes, "" if data is None or processes.size == 1 else digest(data), error)
@@ -223,7 +229,7 @@ def _restarts(
             restart.score = restart.validation
         elif restart.log_likelihood is not None:
             weights = restart.guide.weights.values()
-            of_weights = log_prior(restart.model, weights, loop.x, loop.y)
+            of_weights = log_prior(restart.model, weights, loop.x, loop.y, loop.rows)
             restart.score = restart.log_likelihood + of_weights
             if isinstance(restart.guide.weights, WeightGuide):
                 posterior = LogPosterior(restart.model, restart.guide, data, plan.spec)

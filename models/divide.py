@@ -18,6 +18,7 @@ from pyromoe.models.missing import filled
 from pyromoe.models.outsize import Outsize
 from pyromoe.models.responses import RESPONSES
 from pyromoe.models.roles import extras_of, predictors_of, responses_of
+from pyromoe.models.row_parts import TEST, TRAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,12 @@ class Data:
     @property
     def size(self) -> int:
         """How many data are fitted to, in memory or not."""
-        return len(self.train.rows) if self.stream is None else self.stream.training
+        return len(self.train.rows) if self.stream is None else self.stream.rows[TRAIN]
+
+    @property
+    def tested(self) -> int:
+        """How many data are tested on."""
+        return len(self.test.rows) if self.stream is None else self.stream.rows[TEST]
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,11 +92,6 @@ class Stream:
     buffer: int
 
     @property
-    def training(self) -> int:
-        """How many rows are fitted to."""
-        return self.rows[TRAIN]
-
-    @property
     def segments(self) -> Iterator[Segment]:
         """All segments, in the order of the table."""
         return (segment for shard in self.shards for segment in shard)
