@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pyromoe.inference.batches import Batch
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.models.divide import Part
 from pyromoe.models.row_parts import TRAIN
@@ -78,14 +79,8 @@ class StreamedBatches:
         part = Part(encoding.design(bare), encoding.response(bare), np.arange(0))
         self.empty = to_tensors(part, spec)
 
-    def left(self, taken: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def left(self, taken: int) -> Iterator[Batch]:
         """Yield the batches of an epoch of which some were taken before the fit was stopped."""
-        for parts in self.parts(taken):
-            x, y = zip(*parts, strict=True)
-            yield (torch.cat(x), torch.cat(y)) if len(parts) > 1 else parts[0]
-
-    def parts(self, taken: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
-        """Yield the same as a list of what each shard gives to a batch, x (n, D) and y (n,)."""
         (epoch,) = self.orders
         if taken:
             epoch.set_state(self.began[0])
@@ -93,8 +88,10 @@ class StreamedBatches:
         now, epoch.number = epoch.number, epoch.number + 1
         with ThreadPoolExecutor(1) as pool:
             shards = [_Shard(self, shard, now, taken, pool) for shard in self.mine]
-            for _ in range(taken, self.number):
-                yield [shard.take() for shard in shards]
+            for number in range(taken, self.number):
+                begin = number * self.size
+                rows = sum(min(max(n - begin, 0), self.size) for n in self.training)
+                yield Batch([shard.take() for shard in shards], rows)
 
     def windows(self, shard: int, epoch: int, first: int) -> Iterator[Window]:
         """Yield the training rows of a shard in the order of an epoch, from a window on."""

@@ -30,29 +30,29 @@ def quietly(done: float, text: str) -> None:
     """Report nothing."""
 
 
-def load(spec_file: SpecFile, report: Report = quietly) -> Data:
+def load(spec_file: SpecFile, report: Report = quietly, shards: int = 1) -> Data:
     """Read and encode the data that a specification names.
 
     Args:
         spec_file: the specification.
         report: called with the share that is read and what is being done, where data are streamed.
+        shards: S, into how many the rows are divided, where data are streamed.
     """
-    return _divided(spec_file, None, report)
+    return _divided(spec_file, None, report, shards)
 
 
-def _divided(spec_file: SpecFile, rows: Rows | None, report: Report) -> Data:
+def _divided(spec_file: SpecFile, rows: Rows | None, report: Report, shards: int) -> Data:
     """Return the data, from a table in memory where there is one."""
-    settings = spec_file.spec.data
+    settings, default, blocks = spec_file.spec.data, None, None
     if settings.stream is None:
         return _undivided(spec_file, rows).split()
-    default, blocks = None, None if rows is None else TableBlocks(rows)
-    if blocks is None and settings.file is not None:
-        path = spec_file.directory / settings.file
-        return first_pass(spec_file, blocks_of(path, report), None, report)
-    if blocks is None:
-        rows, default = _rows_of(spec_file)
+    if rows is None and settings.file is not None:
+        blocks = blocks_of(spec_file.directory / settings.file, report)
+    else:
+        if rows is None:
+            rows, default = _rows_of(spec_file)
         blocks = TableBlocks(rows)
-    return first_pass(spec_file, blocks, default, report)
+    return first_pass(spec_file, blocks, default, shards, report)
 
 
 def undivided(spec_file: SpecFile, table: object = None) -> Undivided:
@@ -91,15 +91,16 @@ def _rows_of(spec_file: SpecFile) -> tuple[Rows, str | None]:
     return Rows(plain(table, data.dataset), data.dataset), response
 
 
-def from_table(spec: Spec, table: object, source: str = "table") -> Data:
+def from_table(spec: Spec, table: object, source: str = "table", *, shards: int = 1) -> Data:
     """Encode a table given in Python, in place of the file that a specification names.
 
     Args:
         spec: The specification; `data.file` and `data.dataset` are not used.
         table: A pyarrow Table, a dictionary of arrays, or a data frame.
         source: Its name, for messages.
+        shards: S, into how many the rows are divided, where data are streamed.
     """
-    return _divided(SpecFile(spec), as_rows(table, source), quietly)
+    return _divided(SpecFile(spec), as_rows(table, source), quietly, shards)
 
 
 def as_rows(table: object, source: str = "table") -> Rows:

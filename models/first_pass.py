@@ -27,16 +27,18 @@ if TYPE_CHECKING:
     from pyromoe.models.table import Rows
 
     Report = Callable[[float, str], None]
-SHARDS = 1
 
 
-def first_pass(spec_file: SpecFile, blocks: Blocks, default: str | None, report: Report) -> Data:
+def first_pass(
+    spec_file: SpecFile, blocks: Blocks, default: str | None, shards: int, report: Report
+) -> Data:
     """Read a table once.
 
     Args:
         spec_file: what is to become of it, with `data.stream`.
         blocks: the table.
         default: the response, where the spec does not name one.
+        shards: S, into how many the rows are divided.
         report: called with the share that is done and what is being done.
 
     Returns:
@@ -45,7 +47,7 @@ def first_pass(spec_file: SpecFile, blocks: Blocks, default: str | None, report:
     survey = Survey(spec_file, blocks, default)
     segments = [
         [survey.add(segment, report) for segment in shard]
-        for shard in shards_of(blocks.sizes, SHARDS)
+        for shard in shards_of(blocks.sizes, shards)
     ]
     return survey.data(segments)
 
