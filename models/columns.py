@@ -45,7 +45,7 @@ def take(rows: Rows, name: str) -> pa.ChunkedArray:
 
 
 def numbers(rows: Rows, name: str, advice: str = "correct it") -> FloatArray:
-    """Return a column of numbers, (N,).
+    """Return a column of numbers, (N,), which may be a view of the table.
 
     Args:
         rows: The table.
@@ -60,13 +60,12 @@ def numbers(rows: Rows, name: str, advice: str = "correct it") -> FloatArray:
         row, what = _first_text(column)
         raise rows.error(name, what, advice, row)
     written = plain_array(column)
-    values = written.astype(np.float64)
+    values = written.astype(np.float64, copy=False)
     if written.dtype.kind in "iu":
         _refuse_equal(rows, name, written, values)
-    _refuse_missing(rows, name, np.isnan(values))
-    wrong = np.abs(values) > LARGEST
-    if wrong.any():
-        row = int(np.argmax(wrong))
+    if not -LARGEST <= values.min() <= values.max() <= LARGEST:  # nor where one is NaN
+        _refuse_missing(rows, name, np.isnan(values))
+        row = int(np.argmax(np.abs(values) > LARGEST))
         remedy = "correct or remove the row"
         raise rows.error(name, f"{values[row]:g} is too large a number", remedy, row)
     return values

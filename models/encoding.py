@@ -156,12 +156,20 @@ class Encoding(Section):
         owners = [part.name for part in self.predictors for _ in part.columns]
         return tuple(i for i, owner in enumerate(owners) if names == "all" or owner in names)
 
-    def design(self, rows: Rows) -> FloatArray:
+    def design(
+        self, rows: Rows, precision: Literal["float32", "float64"] = "float64"
+    ) -> NDArray[Any]:
         """Return the predictors, (N, D), and after them a column for each extra."""
-        empty = np.empty((rows.table.num_rows, 0))
-        extras = (self._extra(extra, rows)[:, None] for extra in self.extras)
-        parts = (part.encode(rows) for part in self.predictors)
-        return np.concatenate([empty, *parts, *extras], axis=1)
+        width = len(self.columns) + len(self.extras)
+        found, place = np.empty((rows.table.num_rows, width), precision), 0
+        for part in self.predictors:
+            values = part.encode(rows)
+            found[:, place : place + values.shape[1]] = values
+            place += values.shape[1]
+        for extra in self.extras:
+            found[:, place] = self._extra(extra, rows)
+            place += 1
+        return found
 
     def _extra(self, extra: Extra, rows: Rows) -> FloatArray:
         # An offset is in the units of what it is added to, and so scaled as the response was; its

@@ -119,6 +119,7 @@ class Survey:
             tuple(tuple(shard) for shard in shards),
             self.rows,
             settings.buffer,
+            self.spec.fit.precision,
         )
         each = {part: self._part(encoding, sample) for part, sample in self.samples.items()}
         kept = each[KEPT] if self.spec.fit.early_stopping is not None else None

@@ -113,9 +113,9 @@ class Learner:
             if name in self.categorical:
                 column.words |= dict.fromkeys(texts(source, name)[1])
                 continue
-            values, known = numbers(source, name, AS_PREDICTOR), training[there[training]]
-            if self.standardise != "none" and len(known):
-                column.add(Moments.of(values[known], counts[known]))
+            values, known = numbers(source, name, AS_PREDICTOR), _places(training, there)
+            if self.standardise != "none" and values[known].size:
+                column.add(Moments.of(values[known], None if counts is None else counts[known]))
         for (name, families, levels), column in zip(self.responses, self.of_responses, strict=True):
             source, there = _known(rows, name, column, may_be_missing=self.incomplete[0])
             if source is None:
@@ -123,11 +123,12 @@ class Learner:
             if RESPONSES[families[0]].classes:
                 _add_classes(source, name, families[0], levels, column)
                 continue
-            values, known = numbers(source, name, AS_RESPONSE), training[there[training]]
-            column.known += len(known)
+            known = _places(training, there)
+            own = numbers(source, name, AS_RESPONSE)[known]
+            column.known += len(own)
             extras = {extra.role: extra.encode(rows)[known] for extra in self.extras}
-            if len(known):
-                own, counted = values[known], counts[known]
+            if len(own):
+                counted = None if counts is None else counts[known]
                 column.add(Moments.of(own, counted), Totals.of(own, counted, extras))
 
     def whole(self, rows: Rows, training: IntArray) -> Encoding:
@@ -237,10 +238,16 @@ def _classes(
     return tuple(sorted(labels, key=float)) if response.ordered else labels
 
 
-def _counts(rows: Rows, extras: Sequence[Extra]) -> FloatArray:
-    """Return how often each row counts, (N,)."""
-    weights = [extra.encode(rows) for extra in extras if extra.role == "weight"]
-    return weights[0] if weights else np.ones(rows.table.num_rows)
+def _counts(rows: Rows, extras: Sequence[Extra]) -> FloatArray | None:
+    """Return how often each row counts, (N,); None for once."""
+    return next((extra.encode(rows) for extra in extras if extra.role == "weight"), None)
+
+
+def _places(training: IntArray, there: NDArray[np.bool_]) -> IntArray | slice:
+    """Return the training rows that have a value; all of a table as a slice, without copying."""
+    if there.all():
+        return slice(None) if len(training) == len(there) else training
+    return training[there[training]]
 
 
 def _scale(moments: Moments | None) -> tuple[float, float]:

@@ -34,16 +34,17 @@ class Moments:
     high: float
 
     @classmethod
-    def of(cls, values: FloatArray, counts: FloatArray) -> Moments:
-        """Return those of values, (N,), and of how often each counts, (N,)."""
+    def of(cls, values: FloatArray, counts: FloatArray | None) -> Moments:
+        """Return those of values, (N,), and of how often each counts, (N,); None for once."""
         low, high = float(values.min()), float(values.max())
         with np.errstate(over="ignore"):
-            weight = float(counts.sum())
+            weight = float(len(values) if counts is None else counts.sum())
         if low == high:
             return cls(weight, float(values[0]), 0.0, low, high)
         # Scaled first, and so are large weights, whose sum need not be a number.
-        largest = float(np.abs(values).max())
-        scaled, counts = values / largest, counts / counts.max()
+        largest = max(high, -low)
+        scaled = values / largest
+        counts = None if counts is None else counts / counts.max()
         mean = float(np.average(scaled, weights=counts))
         sd = float(np.sqrt(np.average((scaled - mean) ** 2, weights=counts)))
         return cls(weight, mean * largest, sd * largest, low, high)
@@ -78,8 +79,11 @@ class Totals:
     offset: float
 
     @classmethod
-    def of(cls, values: FloatArray, counts: FloatArray, extras: Mapping[Any, FloatArray]) -> Totals:
+    def of(
+        cls, values: FloatArray, counts: FloatArray | None, extras: Mapping[Any, FloatArray]
+    ) -> Totals:
         """Return those of a response, (N,), of how often each counts, and of the columns beside."""
+        counts = np.ones(len(values)) if counts is None else counts
         offset = extras.get("offset", np.zeros(len(values)))
         largest = float(offset.max())
         return cls(

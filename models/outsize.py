@@ -66,6 +66,12 @@ class _Spread:
     """Of the values times -1."""
     number: int
 
+    def within(self, values: FloatArray) -> bool:
+        """Return whether all of these are between the second values from both ends."""
+        if self.high.next is None or self.low.next is None:
+            return False
+        return bool(-self.low.next < values.min() and values.max() < self.high.next)
+
     def joined(self, other: _Spread) -> _Spread:
         high, low = self.high.joined(other.high), self.low.joined(other.low)
         return _Spread(high, low, self.number + other.number)
@@ -131,7 +137,8 @@ class Outsize:
             if incomplete and not is_there(rows, name).any():
                 continue
             whole = filled(rows, name)[0] if incomplete else rows
-            self._spread(rows, used, name, numbers(whole, name)[used])
+            values = numbers(whole, name)
+            self._spread(rows, used, name, values if len(used) == len(values) else values[used])
         for extra in self.extras:
             if extra.column is None:
                 continue
@@ -160,8 +167,10 @@ class Outsize:
                 raise error
 
     def _spread(self, rows: Rows, used: IntArray, name: str, values: FloatArray) -> None:
-        spread = _Spread(
-            _Extreme.of(rows, used, values), _Extreme.of(rows, used, -values), len(values)
-        )
         before = self.spreads.get(name)
+        if before is not None and before.within(values):
+            before.number += len(values)
+            return
+        high, low = _Extreme.of(rows, used, values), _Extreme.of(rows, used, -values)
+        spread = _Spread(high, low, len(values))
         self.spreads[name] = spread if before is None else before.joined(spread)

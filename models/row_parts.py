@@ -62,6 +62,8 @@ class RowParts:
     def _block(self, block: int) -> NDArray[np.int8]:
         size = min(BLOCK, self.rows - block * BLOCK)
         found = np.zeros(size, np.int8)
+        if not self.test and not self.kept:
+            return found
         number = min(round(self.test * size), max(size - 1, 0))
         generator = np.random.Generator(np.random.PCG64([self.seed, block]))
         found[generator.permutation(size)[:number]] = TEST

@@ -12,7 +12,7 @@ from pyromoe.models.table import Rows
 if TYPE_CHECKING:
     from pyromoe.models.columns import FloatArray, IntArray
 
-MOST = 2**16
+MOST = 2**14
 """Rows of a sample."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class Segment:
 class Chosen:
     """Rows of one part: `x` (n, D), extras included, and `y` (n,), as in a `Part`."""
 
-    x: FloatArray
+    x: NDArray[Any]
     y: FloatArray | IntArray
 
 
@@ -80,6 +80,7 @@ class Stream:
         shards: the segments of each shard, in the order of the table.
         rows: how many rows each part has.
         buffer: rows in memory for shuffling, of all shards together.
+        precision: of what is read.
     """
 
     blocks: Blocks
@@ -90,6 +91,7 @@ class Stream:
     shards: Sequence[Sequence[Segment]]
     rows: Mapping[int, int]
     buffer: int
+    precision: Literal["float32", "float64"]
 
     @property
     def segments(self) -> Iterator[Segment]:
@@ -100,11 +102,10 @@ class Stream:
         """Yield the rows of a part in a segment, a piece at a time, in order."""
         for rows, _, found in pieces(self.blocks, segment, self.names, self.parts, self.dropped):
             chosen = found == part
-            if chosen.all():
-                yield Chosen(self.encoding.design(rows), self.encoding.response(rows))
-            elif chosen.any():
-                x, y = self.encoding.design(rows), self.encoding.response(rows)
-                yield Chosen(x[chosen], y[chosen])
+            if not chosen.any():
+                continue
+            x, y = self.encoding.design(rows, self.precision), self.encoding.response(rows)
+            yield Chosen(x, y) if chosen.all() else Chosen(x[chosen], y[chosen])
 
     def all(self, part: int) -> Iterator[Chosen]:
         """Yield all rows of a part, a piece at a time, in the order of the table."""
