@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pyromoe.inference.batches import Batches
 from pyromoe.inference.clock import Clock
 from pyromoe.inference.collapse import Collapse
 from pyromoe.inference.device import CPU, device_of
@@ -24,7 +23,7 @@ from pyromoe.inference.pulse import Pulse
 from pyromoe.inference.restarts import on_cpu
 from pyromoe.inference.rollback import Rollback
 from pyromoe.inference.shards import Shards
-from pyromoe.inference.streamed import StreamedBatches
+from pyromoe.inference.streamed import batches_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,11 +85,7 @@ class Loop:
         self.rows = n
         size = n if settings.batch_size == "full" else min(settings.batch_size, n)
         orders = [order for _, _, order in starts]
-        self.batches: Batches | StreamedBatches = (
-            Batches(self.x, self.y, size, orders, shards)
-            if data.stream is None
-            else StreamedBatches(data.stream, size, shards.mine, plan.spec)
-        )
+        self.batches = batches_of(data, (self.x, self.y), size, orders, shards, plan.spec)
         evaluations = plan.treatment.evaluations(plan.config, plan.spec.experts.number)
         number = self.batches.number
         total = budget.steps(number, evaluations * n / number)

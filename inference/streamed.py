@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pyromoe.inference.batches import Batch
+from pyromoe.inference.batches import Batch, Batches
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.models.divide import Part
 from pyromoe.models.row_parts import TRAIN
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from pyromoe.inference.shards import Shards
     from pyromoe.models import Spec
     from pyromoe.models.columns import IntArray
+    from pyromoe.models.divide import Data
     from pyromoe.models.stream import Chosen, Segment, Stream
 
 ORDER = 1002
@@ -125,6 +127,20 @@ class StreamedBatches:
                 place -= skipped
                 if skipped < len(chosen.x):
                     yield type(chosen)(chosen.x[skipped:], chosen.y[skipped:])
+
+
+def batches_of(
+    data: Data,
+    rows: tuple[Tensor, Tensor],
+    size: int,
+    orders: Sequence[torch.Generator],
+    shards: Shards,
+    spec: Spec,
+) -> Batches | StreamedBatches:
+    """Return the batches of data in memory, the rows x and y, or of a stream."""
+    if data.stream is None:
+        return Batches(*rows, size, orders, shards)
+    return StreamedBatches(data.stream, size, shards.mine, spec)
 
 
 class _Filled:

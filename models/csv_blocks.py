@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pyromoe.models.blocks import ROWS, ParquetBlocks
+from pyromoe.models.blocks import ROWS
 from pyromoe.models.csv_pieces import CSVText
 from pyromoe.models.errors import InputError, listed
+from pyromoe.models.parquet_blocks import ParquetBlocks
 from pyromoe.models.table import ENDINGS
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from pyromoe.models.blocks import TableBlocks, read_folder
+from pyromoe.models.blocks import TableBlocks
 from pyromoe.models.csv_blocks import blocks_of
 from pyromoe.models.datasets import read_dataset
 from pyromoe.models.divide import Undivided, parts_of, units_of
 from pyromoe.models.errors import InputError
 from pyromoe.models.first_pass import first_pass
+from pyromoe.models.parquet_blocks import read_folder
 from pyromoe.models.spec_file import SpecFile
 from pyromoe.models.table import Rows, plain, read_rows
 

@@ -10,13 +10,10 @@ import numpy as np
 
 from pyromoe.models.columns import texts
 from pyromoe.models.errors import InputError
-from pyromoe.models.fit_settings import CONVERGED
 from pyromoe.models.groups import NOTHING, gathered, rows_of_groups
 from pyromoe.models.kept_back import keep_back
-from pyromoe.models.learn import Learner
+from pyromoe.models.learned import learner_of, outsize_of
 from pyromoe.models.missing import filled
-from pyromoe.models.outsize import Outsize
-from pyromoe.models.responses import RESPONSES
 from pyromoe.models.roles import extras_of, predictors_of, responses_of
 from pyromoe.models.row_parts import TEST, TRAIN
 
@@ -153,44 +150,6 @@ class Undivided:
         train_part, test_part, kept_part = parts_of(encoding, self.rows, places)
         held = kept_part if len(kept) else None
         return Data(encoding, train_part, test_part, self.rows.source, held)
-
-
-def learner_of(
-    spec: Spec, responses: Sequence[str], predictors: Sequence[str], extras: Sequence[Extra]
-) -> Learner:
-    """Return what learns the encoding that a spec asks for."""
-    levels = [getattr(one, "levels", None) for one in spec.likelihoods]
-    vector = [*spec.families] * (len(responses) if len(spec.families) == 1 else 1)
-    return Learner(
-        responses=list(zip(responses, vector, levels * len(responses), strict=False)),
-        predictors=predictors,
-        categorical=spec.data.categorical,
-        standardise=spec.data.standardise,
-        extras=extras,
-        group=spec.data.group,
-        centred=spec.experts.intercept == "per_expert",
-        incomplete=(
-            spec.data.missing.responses == "marginalise",
-            spec.data.missing.predictors == "indicate",
-        ),
-    )
-
-
-def outsize_of(
-    spec: Spec, responses: Sequence[str], predictors: Sequence[str], extras: Sequence[Extra]
-) -> Outsize:
-    """Return what looks for values that drown all others."""
-    missing, several = spec.data.missing, len(spec.families) == 1
-    families = [*spec.families] * (len(responses) if several else 1)
-    numbers = [name for name in predictors if name not in spec.data.categorical]
-    shifted = [(name, missing.predictors == "indicate") for name in numbers]
-    shifted += [
-        (name, missing.responses == "marginalise")
-        for name, own in zip(responses, families, strict=False)
-        if not RESPONSES[own[0]].classes
-    ]
-    precision = "float64" if spec.fit.optimiser in CONVERGED else spec.fit.precision
-    return Outsize(shifted, extras, precision)
 
 
 def units_of(rows: Rows, group: str | None, places: IntArray) -> IntArray:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyromoe.models.divide import Data, Part, learner_of, outsize_of
+from pyromoe.models.divide import Data, Part
 from pyromoe.models.encoding import check_trials
 from pyromoe.models.errors import InputError
+from pyromoe.models.learned import learner_of, outsize_of
 from pyromoe.models.missing import filled, is_there
 from pyromoe.models.responses import RESPONSES
 from pyromoe.models.roles import extras_of, predictors_of, responses_of

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from pyromoe.models.columns import NUMBER, numbers, texts
+from pyromoe.models.columns import numbers, texts
 from pyromoe.models.encoding import Encoding, Target
-from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
-from pyromoe.models.missing import filled, is_there
+from pyromoe.models.errors import InputError
+from pyromoe.models.learned_column import (
+    Column,
+    add_classes,
+    check_any,
+    classes_of,
+    known_rows,
+    labels_of,
+    scale_of,
+)
 from pyromoe.models.moments import Moments, Totals
 from pyromoe.models.predictors import Levels, Numeric
 from pyromoe.models.responses import RESPONSES
@@ -19,6 +23,7 @@ from pyromoe.models.responses import RESPONSES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from pyromoe.models.columns import FloatArray, IntArray
@@ -28,36 +33,6 @@ if TYPE_CHECKING:
 
 AS_PREDICTOR = "correct it, or list the column under data.categorical"
 AS_RESPONSE = "correct it, or set likelihood.family: categorical"
-INTEGER = re.compile(r"-?\d{1,18}")
-
-
-@dataclass(slots=True)
-class _Column:
-    """What is known of a column so far.
-
-    Attributes:
-        words: its names, in a predictor of names or a response of classes.
-        moments: of its numbers in training rows.
-        totals: of a response of numbers in training rows.
-        known: training rows that have a value.
-        any: whether any row has one.
-        missing: whether any has none.
-        unordered: what is wrong with a class that is no number.
-    """
-
-    words: dict[str, None] = field(default_factory=dict)
-    moments: Moments | None = None
-    totals: Totals | None = None
-    known: int = 0
-    any: bool = False
-    missing: bool = False
-    unordered: InputError | None = None
-
-    def add(self, moments: Moments, totals: Totals | None = None) -> None:
-        """Add what was found in a block."""
-        self.moments = moments if self.moments is None else self.moments + moments
-        if totals is not None:
-            self.totals = totals if self.totals is None else self.totals + totals
 
 
 class Learner:
@@ -94,8 +69,8 @@ class Learner:
         self.standardise, self.extras, self.group = standardise, extras, group
         self.incomplete, self.centred = incomplete, centred
         self.training = 0
-        self.of_predictors = {name: _Column() for name in predictors}
-        self.of_responses = [_Column() for _ in responses]
+        self.of_predictors = {name: Column() for name in predictors}
+        self.of_responses = [Column() for _ in responses]
 
     def add(self, rows: Rows, training: IntArray) -> None:
         """Add rows; every value of the columns used is checked.
@@ -107,7 +82,7 @@ class Learner:
         self.training += len(training)
         counts = _counts(rows, self.extras)
         for name, column in self.of_predictors.items():
-            source, there = _known(rows, name, column, may_be_missing=self.incomplete[1])
+            source, there = known_rows(rows, name, column, may_be_missing=self.incomplete[1])
             if source is None:
                 continue
             if name in self.categorical:
@@ -117,11 +92,11 @@ class Learner:
             if self.standardise != "none" and values[known].size:
                 column.add(Moments.of(values[known], None if counts is None else counts[known]))
         for (name, families, levels), column in zip(self.responses, self.of_responses, strict=True):
-            source, there = _known(rows, name, column, may_be_missing=self.incomplete[0])
+            source, there = known_rows(rows, name, column, may_be_missing=self.incomplete[0])
             if source is None:
                 continue
             if RESPONSES[families[0]].classes:
-                _add_classes(source, name, families[0], levels, column)
+                add_classes(source, name, families[0], levels, column)
                 continue
             known = _places(training, there)
             own = numbers(source, name, AS_RESPONSE)[known]
@@ -143,11 +118,11 @@ class Learner:
             raise InputError(what, file=rows.source, remedy="a fit needs two or more")
         parts: list[Numeric | Levels] = []
         for name, column in self.of_predictors.items():
-            _check_any(rows, name, column)
+            check_any(rows, name, column)
             if name in self.categorical:
-                parts.append(Levels(name=name, levels=_sorted(column), missing=column.missing))
+                parts.append(Levels(name=name, levels=labels_of(column), missing=column.missing))
                 continue
-            mean, sd = _scale(column.moments)
+            mean, sd = scale_of(column.moments)
             mean = mean if self.centred else 0.0
             parts.append(Numeric(name=name, mean=mean, sd=sd, missing=column.missing))
         return Encoding(
@@ -160,10 +135,10 @@ class Learner:
 
     def _target(self, rows: Rows, place: int) -> Target:
         (name, families, levels), column = self.responses[place], self.of_responses[place]
-        _check_any(rows, name, column)
+        check_any(rows, name, column)
         each = [RESPONSES[family] for family in families]
         if each[0].classes:
-            labels = _classes(rows, name, families[0], levels, column)
+            labels = classes_of(rows, name, families[0], levels, column)
             return Target(name=name, families=tuple(families), labels=labels)
         moments, totals = column.moments, column.totals
         if column.known < 2 or moments is None or totals is None:
@@ -171,7 +146,7 @@ class Learner:
             raise rows.error(name, what, "a fit needs two or more")
         whole = self.standardise == "predictors_and_response"
         scaled = whole and all(response.standardised for response in each)
-        mean, sd = _scale(moments) if scaled else (0.0, 1.0)
+        mean, sd = scale_of(moments) if scaled else (0.0, 1.0)
         low, high = ((value - mean) / sd for value in (moments.low, moments.high))
         return Target(
             name=name,
@@ -184,60 +159,6 @@ class Learner:
         )
 
 
-def _known(
-    rows: Rows, name: str, column: _Column, *, may_be_missing: bool
-) -> tuple[Rows | None, NDArray[np.bool_]]:
-    """Return a table without missing values in a column, None where it has no value; and where."""
-    there = is_there(rows, name) if may_be_missing else np.ones(rows.table.num_rows, dtype=bool)
-    some, all_ = bool(there.any()), bool(there.all())
-    column.any, column.missing = column.any or some, column.missing or not all_
-    if not some:
-        return None, there
-    return (rows if all_ else filled(rows, name)[0]), there
-
-
-def _check_any(rows: Rows, name: str, column: _Column) -> None:
-    if not column.any:
-        raise rows.error(name, "has no value at all", "remove the column, or fill it in")
-
-
-def _add_classes(
-    rows: Rows, name: str, family: Family, levels: Sequence[str] | None, column: _Column
-) -> None:
-    found, words = texts(rows, name)
-    for code, word in enumerate(words):
-        if levels is not None and word not in levels:
-            remedy = did_you_mean(word, levels) or f"levels: {listed(levels)}"
-            what = f"{quoted(word)} is not one of likelihood.levels"
-            raise rows.error(name, what, remedy, int(np.argmax(found == code)))
-    column.words |= dict.fromkeys(words)
-    if levels is not None or not RESPONSES[family].ordered or column.unordered is not None:
-        return
-    for word in sorted(words):
-        if not NUMBER.fullmatch(word):
-            what = f"{quoted(word)} is not a number, so the order of its classes is not known"
-            remedy = "write them from the lowest, as in likelihood: {levels: [low, mid, high]}"
-            row = int(np.argmax(found == words.index(word)))
-            column.unordered = rows.error(name, what, remedy, row)
-            return
-
-
-def _classes(
-    rows: Rows, name: str, family: Family, levels: Sequence[str] | None, column: _Column
-) -> tuple[str, ...]:
-    response, labels = RESPONSES[family], _sorted(column)
-    if levels is not None:
-        return tuple(levels)
-    if len(labels) < 2:
-        raise rows.error(name, f"has one class only, {quoted(labels[0])}", "check the column")
-    if len(labels) > response.classes:
-        what = f"has {len(labels)} classes ({listed(labels, 5)}), but family {family} has two"
-        raise rows.error(name, what, "set likelihood.family: categorical")
-    if column.unordered is not None:
-        raise column.unordered
-    return tuple(sorted(labels, key=float)) if response.ordered else labels
-
-
 def _counts(rows: Rows, extras: Sequence[Extra]) -> FloatArray | None:
     """Return how often each row counts, (N,); None for once."""
     return next((extra.encode(rows) for extra in extras if extra.role == "weight"), None)
@@ -248,14 +169,3 @@ def _places(training: IntArray, there: NDArray[np.bool_]) -> IntArray | slice:
     if there.all():
         return slice(None) if len(training) == len(there) else training
     return training[there[training]]
-
-
-def _scale(moments: Moments | None) -> tuple[float, float]:
-    """Return mean and spread, 0 and 1 where nothing is standardised."""
-    return (0.0, 1.0) if moments is None else (moments.mean, moments.sd or 1.0)
-
-
-def _sorted(column: _Column) -> tuple[str, ...]:
-    if all(INTEGER.fullmatch(label) for label in column.words):
-        return tuple(sorted(column.words, key=int))
-    return tuple(sorted(column.words))
