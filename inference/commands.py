@@ -17,7 +17,9 @@ from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annota
 
 def predict(
     run: RunPath,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="New rows: .csv or .parquet.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="New rows: .csv, .parquet, or a folder.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write.")],
     quantiles: Annotated[
         str | None,
@@ -33,19 +35,19 @@ def predict(
     One row of FILE for each of DATA. variance = variance_within (experts' noise) +
     variance_between (not knowing the expert) + variance_weights (not knowing the weights).
     gate_k: probability of expert k. Where DATA has the response too: log_density (nats),
-    responsibility_k (probability of expert k given it), expert, and entropy (nats).
+    responsibility_k (probability of expert k given it), expert, and entropy (nats). DATA and FILE
+    may be larger than memory: rows are read, predicted and written a part at a time.
     """
-    from pyromoe.inference.prediction import predict as run_prediction, read_quantiles, write_table
+    from pyromoe.inference.prediction import read_quantiles
     from pyromoe.inference.store import load_fit
-    from pyromoe.models.table import read_rows
+    from pyromoe.inference.streamed_prediction import predict_file, write_tables
 
     levels = () if quantiles is None else read_quantiles(quantiles)
-    result = run_prediction(load_fit(run), read_rows(data), quantiles=levels, per_expert=per_expert)
-    write_table(result, out, overwrite=overwrite)
+    with terminal.progress() as report:
+        tables = predict_file(load_fit(run), data, levels, per_expert=per_expert, report=report)
+        rows, names = write_tables(tables, out, overwrite=overwrite)
     terminal.out.print(
-        f"{result.num_rows} rows, columns {', '.join(result.column_names[:6])} ..., "
-        f"written to {out}",
-        markup=False,
+        f"{rows} rows, columns {', '.join(names[:6])} ..., written to {out}", markup=False
     )
 
 

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 import torch
 from numpy.typing import NDArray
 
@@ -20,7 +18,6 @@ from pyromoe.inference.predictive import (
     quantiles_of,
 )
 from pyromoe.inference.probabilities import to_tensors
-from pyromoe.inference.writing import new_file
 from pyromoe.models.data import as_rows, encode_part
 from pyromoe.models.errors import InputError, quoted
 from pyromoe.models.groups import NOTHING
@@ -29,12 +26,12 @@ from pyromoe.models.table import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
     from pyromoe.inference.result import Fit
     from pyromoe.models.columns import IntArray
+    from pyromoe.models.divide import Part
     from pyromoe.models.trace import Weights
 
 QUANTILES = "quantiles"
@@ -77,10 +74,21 @@ def predict(
     >>> table.num_rows, table.column_names[6:]
     (2, ['q0.05', 'q0.95', 'gate_0', 'gate_1'])
     """
-    encoding, levels = fit.encoding, _levels(fit, quantiles)
     rows = table if isinstance(table, Rows) else as_rows(table)
-    there = all(target.name in rows.table.column_names for target in encoding.targets)
-    part = encode_part(encoding, rows, need_response=there)
+    levels, there = levels_of(fit, quantiles), has_response(fit, rows)
+    part = encode_part(fit.encoding, rows, need_response=there)
+    return predicted(fit, part, levels, there=there, per_expert=per_expert)
+
+
+def has_response(fit: Fit, rows: Rows) -> bool:
+    """Return whether a table has every response."""
+    return all(target.name in rows.table.column_names for target in fit.encoding.targets)
+
+
+def predicted(
+    fit: Fit, part: Part, levels: Sequence[float], *, there: bool, per_expert: bool
+) -> pa.Table:
+    """Return predictions for encoded rows, as `predict` does; `there` says if y is known."""
     x, y = to_tensors(part, fit.spec)
     place, draws = Places(part.rows), fit.weight_draws()
     pieces = [
@@ -222,7 +230,7 @@ def _variances(moments: Moments) -> dict[str, NDArray[Any]]:
     }
 
 
-def _levels(fit: Fit, quantiles: Sequence[float]) -> list[float]:
+def levels_of(fit: Fit, quantiles: Sequence[float]) -> list[float]:
     """Return the probabilities of quantiles, or refuse them."""
     levels = [float(p) for p in quantiles]
     for p in levels:
@@ -234,17 +242,3 @@ def _levels(fit: Fit, quantiles: Sequence[float]) -> list[float]:
         what = "classes have no quantiles; their probabilities are predicted without it"
         raise InputError(what, field=QUANTILES, remedy="leave it out")
     return levels
-
-
-def write_table(table: pa.Table, path: Path, *, overwrite: bool = False) -> None:
-    """Write a table as CSV or Parquet, whole or not at all.
-
-    Raises:
-        InputError: for another ending, or a file that exists and is not to be overwritten.
-    """
-    write = {".csv": pyarrow.csv.write_csv, ".parquet": pyarrow.parquet.write_table}
-    if path.suffix not in write:
-        what = "cannot tell its format; the name must end in .csv or .parquet"
-        raise InputError(what, file=str(path))
-    with new_file(path, overwrite=overwrite) as temporary:
-        write[path.suffix](table, str(temporary))

@@ -98,8 +98,12 @@ def components(fit: Fit, x: Tensor, draws: Sequence[Weights]) -> Components:
 
 
 def portions(fit: Fit, x: Tensor, each: int) -> Iterator[Tensor]:
-    """Yield the rows in portions whose experts fit into memory, each as often as it is held."""
-    rows = min(CELLS // (each * fit.model.num_experts), CHUNK)
+    """Yield the rows in portions whose experts fit into memory, each as often as it is held.
+
+    The portions of a table are those of its pieces, each of a power of two of rows.
+    """
+    room = max(CELLS // (each * fit.model.num_experts), 1)
+    rows = min(2 ** (room.bit_length() - 1), CHUNK)
     of_datum = 1 if x.dim() == 2 else x.shape[1]
     yield from x.split(max(rows // of_datum, 1))
 
