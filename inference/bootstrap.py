@@ -49,7 +49,7 @@ def bootstrap(fit: Fit, draws: int, report: Callable[[float, str], None]) -> Nam
     if fit.data is None:
         raise ValueError("a fit without its data has no standard errors")
     model, guide = copy.deepcopy((fit.model, fit.guide))
-    x, y = to_tensors(fit.data.train, fit.spec)
+    x, y = to_tensors(fit.data.whole("a bootstrap"), fit.spec)
     model, guide = model.double(), guide.double()
     x, y = x.double(), y.double() if y.is_floating_point() else y
     score = Score([(model, guide)], x, y, 1)

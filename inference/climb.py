@@ -106,7 +106,7 @@ class Climb:
         log: Log = silent,
     ) -> None:
         self.plan, self.restarts = plan, restarts
-        x, y = to_tensors(data.train, plan.spec)
+        x, y = to_tensors(data.whole("a search for the maximum"), plan.spec)
         self.score = Score([(r.model, r.guide) for r in restarts], x, y, together)
         self.score.units = units(
             restarts[0].model, places_of(restarts[0].guide, self.score), x.flatten(0, -2)

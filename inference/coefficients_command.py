@@ -15,6 +15,7 @@ from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annota
     Settings,
     SpecPath,
 )
+from pyromoe.models.errors import InputError
 
 
 def coefficients(
@@ -40,7 +41,12 @@ def coefficients(
     from pyromoe.inference.store import load_fit, with_data, write_json
     from pyromoe.inference.writing import new_file
 
-    fit = with_data(load_fit(run), run)
+    fit = load_fit(run)
+    if fit.spec.data.stream is None:
+        fit = with_data(fit, run)
+    elif errors != "none":
+        what = "standard errors look at all rows at once, and they are streamed"
+        raise InputError(what, field="--errors", remedy="take --errors none")
     with terminal.progress() if errors == "bootstrap" else nullcontext() as report:
         found = table_of(fit, errors, draws=draws, progress=report)
     columns = ["parameter", "of", "expert", "value", "standard error"]

@@ -9,8 +9,8 @@ import torch
 
 from pyromoe.inference.assign import assign
 from pyromoe.inference.build import build
+from pyromoe.inference.measured import measured
 from pyromoe.inference.plan import make_plan
-from pyromoe.inference.probabilities import to_tensors
 from pyromoe.inference.result import Fit
 from pyromoe.inference.store import restore
 from pyromoe.inference.strict_json import parse_json
@@ -58,11 +58,10 @@ def evaluated(file: SpecFile, parameters: Path) -> Iterator[str]:
         if not isinstance(values, dict):
             raise InputError("must be an object of parameters", file=str(parameters))
         assign(fit, values, str(parameters))
-    for label, part in (("training", data.train), ("test", data.test)):
-        x, y = to_tensors(part, plan.spec)
-        if not len(x):
+    for label, name in (("training", "train"), ("test", "test")):
+        found = measured(fit, data, name, errors=False)
+        if found is None:
             continue
-        total = float((fit.log_likelihood(x, y).double() * model.weight(x)).sum())
-        rows = int((part.rows >= 0).sum())
+        total, rows = found.log_likelihood, found.rows
         each = f"{total / rows:.10g} nats a row"
         yield f"log p(y|x) of the {rows} {label} rows: {total:.10g} nats, {each}"

@@ -101,7 +101,7 @@ def sample(found: Fit, data: Data, number: int) -> Data:
         data: its data.
         number: of the sample; each has a seed of its own.
     """
-    x, y = to_tensors(data.train, found.spec)
+    x, y = to_tensors(data.whole("a test by simulation"), found.spec)
     seed = int(np.random.SeedSequence([found.spec.seed, number]).generate_state(1)[0])
     drawn = simulated(found, x, 1, Seeded(seed), found.weights, seed)[0]
     if y.is_floating_point():

@@ -87,7 +87,7 @@ class Surface(nn.Module):
             raise ValueError("a fit without its data has no standard errors")
         self.natural = Natural(copy.deepcopy(fit.model), copy.deepcopy(fit.guide), fit.encoding)
         self.natural.double()
-        self.x, y = to_tensors(fit.data.train, fit.spec)
+        self.x, y = to_tensors(fit.data.whole("a standard error"), fit.spec)
         self.x, self.y = self.x.double(), y.double() if y.is_floating_point() else y
         weights = self.natural.guide.weights
         of = {f"model.{n}": p for n, p in self.natural.model.named_parameters()}

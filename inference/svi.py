@@ -128,11 +128,11 @@ def _agreed(
     """
     data, error = None, None
     try:
-        shards = spec.fit.shards or usual(processes)
+        shards = usual(processes)
         if table is None:
             data = load(file, report, shards)
         else:
-            data = from_table(spec, table, shards=shards)
+            data = from_table(spec, table, usual=shards)
     except InputError as found:
         error = found
     agree(processes, "" if data is None or processes.size == 1 else digest(data), error)

@@ -55,7 +55,7 @@ class LogPosterior:
         self, model: MixtureOfExperts, guide: WeightedGuide, data: Data, spec: Spec
     ) -> None:
         self.model, self.weights = model, guide.weights
-        self.x, self.y = to_tensors(data.train, spec)
+        self.x, self.y = to_tensors(data.whole("a posterior of weights"), spec)
         jacobian_of_y = log_jacobian(data.encoding, self.y) * model.weight(self.x)
         self.constant = float(jacobian_of_y.sum())
 

@@ -31,18 +31,18 @@ def quietly(done: float, text: str) -> None:
     """Report nothing."""
 
 
-def load(spec_file: SpecFile, report: Report = quietly, shards: int = 1) -> Data:
+def load(spec_file: SpecFile, report: Report = quietly, usual: int = 1) -> Data:
     """Read and encode the data that a specification names.
 
     Args:
         spec_file: the specification.
         report: called with the share that is read and what is being done, where data are streamed.
-        shards: S, into how many the rows are divided, where data are streamed.
+        usual: into how many shards the rows are divided, where the spec does not say.
     """
-    return _divided(spec_file, None, report, shards)
+    return _divided(spec_file, None, report, usual)
 
 
-def _divided(spec_file: SpecFile, rows: Rows | None, report: Report, shards: int) -> Data:
+def _divided(spec_file: SpecFile, rows: Rows | None, report: Report, usual: int) -> Data:
     """Return the data, from a table in memory where there is one."""
     settings, default, blocks = spec_file.spec.data, None, None
     if settings.stream is None:
@@ -53,6 +53,7 @@ def _divided(spec_file: SpecFile, rows: Rows | None, report: Report, shards: int
         if rows is None:
             rows, default = _rows_of(spec_file)
         blocks = TableBlocks(rows)
+    shards = spec_file.spec.fit.shards or usual
     return first_pass(spec_file, blocks, default, shards, report)
 
 
@@ -92,16 +93,17 @@ def _rows_of(spec_file: SpecFile) -> tuple[Rows, str | None]:
     return Rows(plain(table, data.dataset), data.dataset), response
 
 
-def from_table(spec: Spec, table: object, source: str = "table", *, shards: int = 1) -> Data:
+def from_table(spec: Spec, table: object, source: str = "table", *, usual: int = 1) -> Data:
     """Encode a table given in Python, in place of the file that a specification names.
 
     Args:
         spec: The specification; `data.file` and `data.dataset` are not used.
         table: A pyarrow Table, a dictionary of arrays, or a data frame.
         source: Its name, for messages.
-        shards: S, into how many the rows are divided, where data are streamed.
+        usual: into how many shards the rows are divided, where they are streamed and the spec does
+            not say.
     """
-    return _divided(SpecFile(spec), as_rows(table, source), quietly, shards)
+    return _divided(SpecFile(spec), as_rows(table, source), quietly, usual)
 
 
 def as_rows(table: object, source: str = "table") -> Rows:

@@ -64,6 +64,18 @@ class Data:
         """How many data are fitted to, in memory or not."""
         return len(self.train.rows) if self.stream is None else self.stream.rows[TRAIN]
 
+    def whole(self, purpose: str) -> Part:
+        """Return the training data, for what looks at all of them at once.
+
+        Raises:
+            InputError: where they are streamed.
+        """
+        if self.stream is not None:
+            what = f"{purpose} looks at all rows at once, and they are streamed"
+            remedy = "remove it and fit again"
+            raise InputError(what, file=self.source, field="data.stream", remedy=remedy)
+        return self.train
+
     @property
     def tested(self) -> int:
         """How many data are tested on."""

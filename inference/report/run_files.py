@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 DRAWS = 100
 """Of the weights."""
 
+STREAMED = "the table is streamed, and is not read again for a report"
+
 
 @dataclass(frozen=True)
 class RunFiles:
@@ -63,7 +65,9 @@ def read_run(folder: Path) -> RunFiles:
     missing, held_out = "", None
     with open_posterior(folder) as tree:
         rows = rows_of(fit, tree)
-    if fit.metrics["n"]["test"]:
+    if fit.spec.data.stream is not None:
+        missing = STREAMED
+    elif fit.metrics["n"]["test"]:
         try:
             held_out = _held_out(with_data(fit, folder))
         except InputError as error:
