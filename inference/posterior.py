@@ -23,6 +23,7 @@ from pyromoe.inference.training import curves
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pyromoe.models.divide import Data
 
 Variable = tuple[tuple[str, ...], Any]
 DRAWS = ("chain", "draw")
@@ -189,7 +190,15 @@ def _attributes(fit: Fit) -> dict[str, str]:
         "classes": json.dumps(fit.encoding.target.labels),
         "weights": WEIGHTS if fit.guide.weights.spread else POINT,
         "priors": f"of {', '.join(parts)}" if parts else "none, and so no prior_predictive",
+        **_sample(fit.data),
     }
+
+
+def _sample(data: Data | None) -> dict[str, str]:
+    """Say of which rows the assignments are, where these are not all that were fitted to."""
+    if data is None or len(data.train.rows) == data.size:
+        return {}
+    return {"rows": f"a sample of {len(data.train.rows)} of {data.size} training rows"}
 
 
 def _dataset(

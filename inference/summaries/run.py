@@ -49,14 +49,14 @@ def of_run(metrics: dict[str, Any], spec: Spec, of: Assignments) -> Summary:
     response = ", ".join(one_line(target.name, 40) for target in of.encoding.targets)
     return Summary(
         title=model_title(spec, response),
-        what=(*model_sentences(spec, response), *_size(metrics)),
+        what=(*model_sentences(spec, response), *_size(metrics), *_sample(metrics, of)),
         how_good=(
             *_likelihoods(metrics),
             *_errors(metrics, of),
             *_posterior(metrics),
             *_starts(metrics),
         ),
-        bars_of=f"{BARS_OF} {of.unit}",
+        bars_of=f"{BARS_OF} {of.unit}" + (" of the sample" if [*_sample(metrics, of)] else ""),
         bars=expert_bars(of),
         worries=worries_of(metrics, spec, of),
     )
@@ -88,6 +88,11 @@ def _size(metrics: dict[str, Any]) -> Iterator[str]:
     if groups:
         rows += f", in {groups['train']} and {groups['test']} groups"
     yield f"{rows}; {metrics['parameters']} parameters."
+
+
+def _sample(metrics: dict[str, Any], of: Assignments) -> Iterator[str]:
+    if len(of.row) < metrics["n"]["train"]:
+        yield f"Assignments are those of a sample of {len(of.row)} training rows."
 
 
 def _likelihoods(metrics: dict[str, Any]) -> Iterator[str]:
