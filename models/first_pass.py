@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pyromoe.models.columns import NUMBER, is_numeric, numbers
 from pyromoe.models.divide import Data, Part
 from pyromoe.models.encoding import check_trials
 from pyromoe.models.errors import InputError
+from pyromoe.models.learn import AS_PREDICTOR, AS_RESPONSE
 from pyromoe.models.learned import learner_of, outsize_of
 from pyromoe.models.missing import filled, is_there
 from pyromoe.models.responses import RESPONSES
@@ -46,6 +48,7 @@ def first_pass(
         The data, of which a sample of each part is in memory, and the stream of all.
     """
     survey = Survey(spec_file, blocks, default)
+    survey.refuse_text()
     segments = [
         [survey.add(segment, report) for segment in shard]
         for shard in shards_of(blocks.sizes, shards)
@@ -73,6 +76,26 @@ class Survey:
         self.samples: dict[int, Sample] = {part: Sample() for part in (TRAIN, TEST, KEPT)}
         self.rows: dict[int, int] = dict.fromkeys(self.samples, 0)
         self.bare = dataclasses.replace(self.bare, table=self.bare.table.select(self.names))
+
+    def refuse_text(self) -> None:
+        """Refuse a column of text where numbers are asked for, naming the first that is none."""
+        advice = {extra.column: "correct it" for extra in self.extras if extra.column is not None}
+        for name in self.predictors:
+            if name not in self.spec.data.categorical:
+                advice[name] = AS_PREDICTOR
+        for name, families, _ in self.learner.responses:
+            if not RESPONSES[families[0]].classes:
+                advice[name] = AS_RESPONSE
+        for name, remedy in advice.items():
+            if is_numeric(self.bare.table.schema.field(name).type):
+                continue
+            for block, size in enumerate(self.blocks.sizes):
+                for rows in self.blocks.read(block, 0, size, [name]):
+                    words = rows.table.column(name).drop_null().to_pylist()
+                    if not all(NUMBER.fullmatch(word) for word in words):
+                        numbers(rows, name, remedy)
+            for rows in self.blocks.read(0, 0, self.blocks.sizes[0], [name]):
+                numbers(rows, name, remedy)
 
     @property
     def dropped(self) -> list[str]:
