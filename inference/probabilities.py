@@ -51,9 +51,7 @@ def log_likelihood(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tens
 
 
 @torch.no_grad()
-def log_prior(
-    model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tensor, size: int
-) -> float:
+def log_prior(model: MixtureOfExperts, weights: Weights, x: Tensor, y: Tensor, size: int) -> float:
     """Return the log prior of the weights and what the gate adds to it, nats, at any rows.
 
     Args:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from pyromoe.inference.batches import Batch, Batches
+from pyromoe.inference.device import device_of
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.models.divide import Part
 from pyromoe.models.row_parts import TRAIN
@@ -71,6 +72,7 @@ class StreamedBatches:
 
     def __init__(self, stream: Stream, size: int, mine: range, spec: Spec) -> None:
         self.stream, self.mine, self.spec = stream, mine, spec
+        self.device = device_of(spec)
         number = len(stream.shards)
         self.size = max(1, size // number)  # of each shard's part of a batch
         self.window = max(1, stream.buffer // 2 // number // self.size) * self.size
@@ -93,7 +95,8 @@ class StreamedBatches:
             for number in range(taken, self.number):
                 begin = number * self.size
                 rows = sum(min(max(n - begin, 0), self.size) for n in self.training)
-                yield Batch([shard.take() for shard in shards], rows)
+                pieces = [shard.take() for shard in shards]
+                yield Batch([(x.to(self.device), y.to(self.device)) for x, y in pieces], rows)
 
     def windows(self, shard: int, epoch: int, first: int) -> Iterator[Window]:
         """Yield the training rows of a shard in the order of an epoch, from a window on."""

@@ -23,10 +23,10 @@ from pyromoe.inference.budget import Budget
 from pyromoe.inference.loop import Loop
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.recognised import digest
 from pyromoe.inference.restarts import start
 from pyromoe.inference.streamed import StreamedBatches
 from pyromoe.inference.streamed_prediction import predict_file, write_tables
-from pyromoe.inference.unfinished import digest
 from pyromoe.models import InputError, blocks, csv_pieces, parse_spec, row_parts, sample
 from pyromoe.models.csv_blocks import blocks_of
 from pyromoe.models.data import load, quietly
