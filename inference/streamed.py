@@ -18,6 +18,7 @@ from pyromoe.inference.batches import Batch, Batches
 from pyromoe.inference.device import device_of
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.models.divide import Part
+from pyromoe.models.errors import InputError
 from pyromoe.models.row_parts import TRAIN
 
 if TYPE_CHECKING:
@@ -143,6 +144,9 @@ def batches_of(
     """Return the batches of data in memory, the rows x and y, or of a stream."""
     if data.stream is None:
         return Batches(*rows, size, orders, shards)
+    if len(data.stream.shards) != shards.number:
+        what = f"{len(data.stream.shards)} shards of the rows, and {shards.number} of a batch"
+        raise InputError(what, field="fit.shards", remedy="set it where the data are read too")
     return StreamedBatches(data.stream, size, shards.mine, spec)
 
 

@@ -72,6 +72,8 @@ FITS = [
     [EAGER, "fit.restarts=3"],
     ["fit.mode=captured", NOISY],
     ["fit.restarts=2", "fit.early_stopping={}", "treatment=leave_one_out"],
+    ["data.stream={buffer: 140}", "treatment=reinforce", "fit.restarts=2"],
+    ["data.stream={buffer: 140}", "treatment=gumbel_softmax", "fit.shards=3"],
     ["fit.restarts=2", "fit.batch_size=full", "guide.weights=mean_field"],
     ["experts.kind=mlp", "experts.hidden=[8]", "experts.dropout=0.3", "fit.optimiser=adamw"],
     ["fit.schedule=cosine", "fit.optimiser=sgd", "treatment=reinforce"],
