@@ -113,6 +113,7 @@ def test_one_process_and_several_end_in_the_same_bits() -> None:
         ["treatment=reinforce", "fit.batch_size=full", "guide.weights=mean_field"],
         ["treatment=leave_one_out", "fit.early_stopping={}", "fit.optimiser=sgd"],
         ["fit.shards=6", "experts.kind=mlp", "experts.dropout=0.2"],
+        ["data.stream={buffer: 90}", "treatment=gumbel_softmax", "fit.batch_size=40"],
     ]
     found = asked([(size, way) for way in ways for size in (1, 2)])
     found += asked([(4, way) for way in ways[len(TREATMENTS) :]])
