@@ -53,8 +53,7 @@ class ParquetBlocks:
         """Return no rows, but the names and types of the columns."""
         assert self.schema is not None
         fields = [self.schema.field(i).with_name(name) for i, name in enumerate(self.names)]
-        whole = [field for field in fields if not pa.types.is_nested(field.type)]
-        table = pa.schema(whole).empty_table()
+        table = pa.schema(fields).empty_table()
         return Rows(plain(table, self.source), self.source, 1 + self.header)
 
     def read(self, block: int, start: int, stop: int, names: Sequence[str]) -> Iterator[Rows]:
@@ -131,13 +130,16 @@ def read_folder(path: Path) -> Rows:
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """Return the Parquet files of a folder in the order of their names, or the one file."""
+    """Return the Parquet files of a folder in the order of their names, or the one file.
+
+    What begins with a dot or an underscore is left out: others keep what is unfinished there.
+    """
     if not os.path.isdir(path):
         return [path]
-    found = sorted(
-        (file for file in path.rglob("*.parquet") if file.is_file()),
-        key=lambda file: file.relative_to(path).as_posix(),
+    names = sorted(
+        file.relative_to(path).as_posix() for file in path.rglob("*.parquet") if file.is_file()
     )
+    found = [path / n for n in names if not any(p.startswith((".", "_")) for p in n.split("/"))]
     if not found:
         raise InputError("has no .parquet file in it", file=str(path), remedy="check the path")
     return found

@@ -180,3 +180,14 @@ def test_broken_files_are_counted_and_planted_faults_found(
     assert all(int(number) for _, number in found)
     monkeypatch.setattr(module, "CONTROL", 0)
     assert module.main(f"--mutations 1 {few}".split()) == 1  # nothing planted was found
+
+
+def test_streaming_is_measured_beside_scikit_learn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = benchmark("streaming", monkeypatch)
+    little = "--rows 20000 --epochs 2 --repeats 1 --batch 1000 --mode captured".split()
+    found = module.main(little)
+    assert all(value > 0 for value in found.values())
+    assert found["memory"] < module.MOST
+    assert "20,000 rows, 20 predictors, 2 epochs, captured" in capsys.readouterr().out

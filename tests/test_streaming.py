@@ -366,6 +366,19 @@ def test_files_of_a_folder_have_the_same_columns(tmp_path: Path) -> None:
         load(of_file(path))
 
 
+def test_a_column_of_lists_is_refused_and_what_is_unfinished_left_out(tmp_path: Path) -> None:
+    path = write(table(), tmp_path / "folder")
+    (path / "_temporary").mkdir()
+    write(table().slice(0, 9), path / "_temporary" / "a.parquet")
+    assert load(of_file(path)).size == 800
+    other = write(table(v=[[1.0]] * N), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="v: holds list<element: double>, neither"):
+        load(of_file(other))
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(InputError, match=r"nothing: has no \.parquet file in it"):
+        load(of_file(tmp_path / "nothing"))
+
+
 def test_an_error_in_a_folder_names_the_file_and_its_row(tmp_path: Path) -> None:
     path = write(table(**planted("x", 500, None)), tmp_path / "folder")
     with pytest.raises(InputError, match=rf"b\.parquet: x: row {501 - 4 * ROWS}: missing value"):
