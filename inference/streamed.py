@@ -20,6 +20,7 @@ from pyromoe.inference.probabilities import to_tensors
 from pyromoe.models.divide import Part
 from pyromoe.models.errors import InputError
 from pyromoe.models.row_parts import TRAIN
+from pyromoe.models.stream import changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,12 +110,16 @@ class StreamedBatches:
         for chosen in self._from(order, place):
             taken = 0
             while taken < len(chosen.x):
+                if not window.room:
+                    raise changed(self.stream.blocks)
                 taken += window.add(chosen, taken)
                 if window.room:
                     continue
                 yield window.x, window.y
                 place, first = place + len(window.x), first + 1
                 window = self._filled(total - place, [*key, first + 1])
+        if window.room:
+            raise changed(self.stream.blocks)
 
     def _filled(self, rows: int, key: Sequence[int]) -> _Filled:
         x, y = (like.new_empty(min(self.window, rows), *like.shape[1:]) for like in self.empty)

@@ -145,5 +145,10 @@ def pieces(
             rows, _ = filled(rows, name)
         yield rows, first, np.where(used, found, -1)
     if number != segment.first + segment.stop:
-        what = "has other rows than when it was read first"
-        raise InputError(what, file=blocks.source, remedy="leave it as it is during a fit")
+        raise changed(blocks)
+
+
+def changed(blocks: Blocks) -> InputError:
+    """Say that a table is no longer the one that was read first."""
+    what, remedy = "has other rows than when it was read first", "leave it as it is during a fit"
+    return InputError(what, file=blocks.source, remedy=remedy)

@@ -613,6 +613,23 @@ def test_a_file_that_changes_during_a_fit_is_an_error(tmp_path: Path) -> None:
         list(batches(data, file).left(0))
 
 
+@pytest.mark.parametrize("more", [True, False])
+def test_a_file_whose_missing_values_change_during_a_fit_is_an_error(
+    more: bool, tmp_path: Path
+) -> None:
+    file = spec(
+        f"file: '{tmp_path / 't.parquet'}', response: y, predictors: [x], stream: {{}}, "
+        "missing: {predictors: drop}"
+    )
+    write(table(**with_holes("x", 0.1)), tmp_path / "t.parquet")
+    data = load(file)
+    write(table(**with_holes("x", 0.0 if more else 0.2)), tmp_path / "t.parquet")
+    assert data.stream is not None
+    data.stream.blocks.opened = None  # type: ignore[attr-defined]  # as after another file
+    with pytest.raises(InputError, match="has other rows than when it was read first"):
+        list(batches(data, file).left(0))
+
+
 def test_the_first_pass_reports_and_needs_no_torch(tmp_path: Path) -> None:
     path, told = write(table(), tmp_path / "t.csv"), list[tuple[float, str]]()
     load(of_file(path), lambda done, text: told.append((done, text)))
