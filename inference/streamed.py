@@ -99,6 +99,8 @@ class StreamedBatches:
                 rows = sum(min(max(n - begin, 0), self.size) for n in self.training)
                 pieces = [shard.take() for shard in shards]
                 yield Batch([(x.to(self.device), y.to(self.device)) for x, y in pieces], rows)
+            for shard in shards:
+                shard.end()
 
     def windows(self, shard: int, epoch: int, first: int) -> Iterator[Window]:
         """Yield the training rows of a shard in the order of an epoch, from a window on."""
@@ -199,3 +201,8 @@ class _Shard:
             self.rest = self.rest[self.skipped :][::-1]
             self.skipped = 0
         return self.rest.pop() if self.rest else self.empty
+
+    def end(self) -> None:
+        """See that nothing is left."""
+        if self.ahead is not None:
+            self.ahead.result()
