@@ -185,6 +185,7 @@ def step_of(
     shards: Shards,
     x: Tensor,
     y: Tensor,
+    size: int,
 ) -> Step:
     """Return the step that a fit asks for.
 
@@ -192,12 +193,13 @@ def step_of(
         settings: of the fit.
         members: the restarts, each an ELBO, a model and its guide.
         shards: into how many parts a batch is divided.
-        x: all rows, (N, D); losses are those of a row.
-        y: their responses, (N,).
+        x: rows in memory, (n, D).
+        y: their responses, (n,).
+        size: N, of all rows; losses are those of a row.
     """
     optimiser = OPTIMISERS[settings.optimiser or "adam"].decaying(settings.weight_decay)
     make: Callable[..., Step] = partial(ShardedStep, shards=shards) if shards.divided else Step
     if shards.experts:
-        make = partial(DividedStep, shards=shards, spare=(x[:1], y[:1], len(x)))
+        make = partial(DividedStep, shards=shards, spare=(x[:1], y[:1], size))
     beside, mode = members[1:], settings.mode
-    return make(*members[0], optimiser=optimiser, mode=mode, divide_by=len(x), beside=beside)
+    return make(*members[0], optimiser=optimiser, mode=mode, divide_by=size, beside=beside)

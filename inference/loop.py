@@ -91,7 +91,7 @@ class Loop:
         total = budget.steps(number, evaluations * n / number)
         self.clock = Clock(total, budget.amount * len(starts), shards.processes)
         members = [(elbo, restart.model, restart.guide) for restart, elbo, _ in starts]
-        self.take = step_of(plan.spec.fit, members, shards, self.x, self.y)
+        self.take = step_of(plan.spec.fit, members, shards, self.x, self.y, n)
         self.evaluation = Evaluation(self.take.members, shards)
         self.collapse = Collapse(plan.spec, self.restarts, log)
         self.on_cpu = partial(on_cpu, plan, data)
