@@ -1,6 +1,6 @@
 """The model of docs/scaling.md against what is measured on this machine.
 
-    python benchmarks/scaling.py [--steps 10] [--rounds 3]
+    python benchmarks/scaling.py [--steps 5]
 
 Measures the rates of the machine by themselves: products of matrices, copies, the time that a step
 of a few rows takes, and messages between two processes. From these, and from bytes and operations
@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,14 +38,16 @@ if TYPE_CHECKING:
 SHARDS = 8
 BYTES = 4
 """Of a number in single precision."""
-PASSES_OF_UNITS = 8
-"""A hidden unit is read or written so often: product, bias and relu, and their gradients."""
-PASSES_OF_PAIRS = 60
-"""The same for a number of each pair of row and expert: likelihood, gate, sum over z, gradients."""
-PASSES_OF_SHARD = 6
-"""The same for a parameter in each shard: its gradient, as one vector, weighted, added up."""
-PASSES_OF_STEP = 12
-"""The same in each step: Adam reads four vectors and writes three, the check reads two more."""
+OF_UNITS = 8
+"""Operations on each number of a hidden layer: bias, relu, and their gradients."""
+OF_PAIRS = 60
+"""The same for each pair of row and expert: likelihood, gate, sum over z, gradients."""
+OF_SHARD = 4
+"""The same for each parameter in each shard: its gradient as a vector, weighted, added up."""
+OF_STEP = 14
+"""The same in each step: Adam, and the check of what it does."""
+SIZES = [2**n for n in range(10, 22)]
+"""Of tensors for which the rate of operations on single numbers is measured."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,16 @@ class Case:
         gate = self.predictors * self.experts
         return 6 * self.rows * (self.evaluated * self.weights + gate)
 
-    def traffic(self) -> int:
-        """Return the bytes that a step reads and writes, by all processes together."""
-        units = PASSES_OF_UNITS * sum(self.hidden) * self.evaluated + self.predictors
-        pairs = PASSES_OF_PAIRS * self.experts
-        each = PASSES_OF_SHARD * SHARDS + PASSES_OF_STEP * self.processes
-        return BYTES * (self.rows * (units + pairs) + each * self.parameters)
+    def single(self) -> dict[int, float]:
+        """Return operations on single numbers, by the size of their tensors, in all processes."""
+        rows = self.rows // SHARDS
+        found: dict[int, float] = {rows * self.experts: OF_PAIRS * self.rows * self.experts}
+        for width in self.hidden:
+            size = rows * self.evaluated * width
+            found[size] = found.get(size, 0) + OF_UNITS * SHARDS * size
+        each = OF_SHARD * SHARDS + OF_STEP * self.processes
+        found[self.parameters] = found.get(self.parameters, 0) + each * self.parameters
+        return found
 
     def sent(self) -> int:
         """Return the bytes that a process sends in a step."""
@@ -101,13 +109,25 @@ class Case:
 
 @dataclass(frozen=True)
 class Machine:
-    """Rates: operations and bytes a second of a core, seconds of an empty shard and a message."""
+    """Rates of a core, and seconds of an empty shard and a message.
+
+    Attributes:
+        arithmetic: additions and multiplications of a product of matrices, a second.
+        single: operations on single numbers a second, by the size of the tensor.
+        shard: seconds of a shard of one row, by treatment.
+        message: seconds of an exchange of a few numbers.
+        network: bytes a second of an exchange of many.
+    """
 
     arithmetic: float
-    memory: float
+    single: dict[int, float]
     shard: dict[str, float]
     message: float
     network: float
+
+    def rate(self, size: int) -> float:
+        """Return operations on single numbers a second, for tensors about so large."""
+        return self.single[min(self.single, key=lambda n: abs(math.log(n / size)))]
 
     def predicted(self, case: Case) -> dict[str, float]:
         """Return the seconds of a step, by what they are spent on."""
@@ -116,7 +136,7 @@ class Machine:
         return {
             "Python": self.shard[case.treatment] * SHARDS * share,
             "arithmetic": case.operations() * share / self.arithmetic,
-            "memory": case.traffic() * share / self.memory,
+            "memory": share * sum(n / self.rate(size) for size, n in case.single().items()),
             "network": several * (2 * self.message + case.sent() / self.network),
         }
 
@@ -167,23 +187,38 @@ def in_processes(size: int, function: Callable[[Processes], float]) -> float:
         return float(json.loads((Path(folder) / "0.json").read_text()))
 
 
+def stepped(case: Case, steps: int) -> float:
+    """Return the seconds of a step."""
+    return in_processes(case.processes, lambda p: timed(step_of(case, p), steps))
+
+
+def exchanged(number: int, steps: int) -> float:
+    """Return the seconds in which two processes exchange so many numbers."""
+    given = torch.zeros(2, number)
+    return in_processes(2, lambda p: timed(lambda: p.exchange(given), steps))
+
+
+def six(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Do six operations on single numbers, one of them a slow function."""
+    return torch.tanh(x * y + x).sub(y).add(x).mul(y)
+
+
 def machine(steps: int) -> Machine:
     """Measure the rates of this machine."""
     a, b = torch.randn(8, 512, 256), torch.randn(8, 256, 256)
     product = timed(lambda: torch.bmm(a, b), steps)
-    x, y = torch.randn(2**22), torch.randn(2**22)
-    copied = timed(lambda: x.copy_(y), steps)
+    single = {}
+    for size in SIZES:
+        x, y = torch.randn(size), torch.randn(size)
+        took = timed(partial(six, x, y), steps)
+        single[size] = 6 * size / took
     shard = {}
     for name in ("enumerate", "leave_one_out"):
-        few = Case(2, 2, (), SHARDS, name)
-        shard[name] = in_processes(1, lambda p, few=few: timed(step_of(few, p), steps)) / SHARDS
-    small, large = (
-        in_processes(2, lambda p, n=n: timed(lambda: p.exchange(torch.zeros(2, n)), steps))
-        for n in (8, 2**20)
-    )
+        shard[name] = stepped(Case(2, 2, (), SHARDS, name), steps) / SHARDS
+    small, large = (exchanged(n, steps) for n in (8, 2**20))
     return Machine(
         2 * a.numel() * b.shape[-1] / product,
-        2 * BYTES * x.numel() / copied,
+        single,
         shard,
         small,
         BYTES * 2**20 / (large - small),
@@ -209,17 +244,16 @@ def main() -> None:
     print(f"torch {torch.__version__}, {os.cpu_count()} cores, {platform.machine()}")
     here = machine(args.steps)
     print(
-        f"{here.arithmetic / 1e9:.0f} GFLOP/s and {here.memory / 1e9:.1f} GB/s a core; a shard of "
-        f"one row {1e3 * here.shard['enumerate']:.2f} ms; a message {1e6 * here.message:.0f} us "
+        f"{here.arithmetic / 1e9:.0f} GFLOP/s and {here.rate(2**14) / 1e9:.2f} and "
+        f"{here.rate(2**20) / 1e9:.2f} G operations/s on small and large tensors a core; a shard "
+        f"of one row {1e3 * here.shard['enumerate']:.2f} ms; a message {1e6 * here.message:.0f} us "
         f"and {here.network / 1e9:.2f} GB/s"
     )
     print("   K   D  hidden        N  treatment      W  " + "predicted   timed  ratio  most of it")
     ratios = []
     for case in [c for each in CASES for c in (each, replace(each, processes=2))]:
         parts = here.predicted(case)
-        took = in_processes(
-            case.processes, lambda p, case=case: timed(step_of(case, p), args.steps)
-        )
+        took = stepped(case, args.steps)
         predicted = sum(parts.values())
         ratios.append(predicted / took)
         print(
