@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from torch._C._distributed_c10d import PrefixStore, TCPStore
+from torch import distributed as dist
 
 from pyromoe.inference.who import Who
 from pyromoe.models.errors import InputError
@@ -115,7 +115,7 @@ class Place:
         """
         keeps = self.rank == 0 and not self.kept
         try:
-            found: Any = TCPStore(
+            found: Any = dist.TCPStore(  # type: ignore[attr-defined]  # mypy cannot see it
                 self.address,
                 self.port,
                 is_master=keeps,
@@ -165,9 +165,14 @@ def meet(store: Any, rank: int, size: int, patience: float = PATIENCE) -> Meetin
         attempt = store.get(f"answer/{mine}").decode()
         store.set(f"{attempt}/here/{rank}", "")
         _wait(lambda: store.check([f"{attempt}/all"]), until, lambda: [0])
-    found: Any = PrefixStore(attempt, store)
+    found = within(attempt, store)
     number = int(found.get("number"))
     return Meeting(found, store, number)
+
+
+def within(name: str, store: Any) -> Any:
+    """Return a store whose names are apart from all others in the same one."""
+    return dist.PrefixStore(name, store)  # type: ignore[attr-defined]
 
 
 def _answer(store: Store, attempt: str, size: int, until: float) -> str:

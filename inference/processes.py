@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
-from torch._C._distributed_c10d import PrefixStore
+from torch import distributed as dist
 
 from pyromoe.inference.device import own_gpu
 from pyromoe.inference.ending import once, over_before
-from pyromoe.inference.meeting import Place, meet
+from pyromoe.inference.meeting import Place, meet, within
 from pyromoe.inference.watching import watched
 from pyromoe.models.errors import InputError
 
@@ -159,7 +158,7 @@ def joined() -> Iterator[Processes]:
     with once(common, first=place.rank == 0), watched(meeting.store, place):
         dist.init_process_group(
             backend,
-            store=PrefixStore("group", meeting.store),  # type: ignore[arg-type]  # it is torch's
+            store=within("group", meeting.store),
             rank=place.rank,
             world_size=place.size,
             timeout=PATIENCE,

@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import torch.distributed as dist
+from torch import distributed as dist
 
 from pyromoe.inference.heartbeat import EVERY, LEFT, SILENCE, STOPPED, Heartbeat
 from pyromoe.inference.signals import Stopped

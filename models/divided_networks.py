@@ -22,8 +22,7 @@ from pyromoe.models.pick import pick
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import torch.distributed as dist
-    from torch import Tensor, nn
+    from torch import Tensor, distributed as dist, nn
 
     from pyromoe.models.priors import Kind
 

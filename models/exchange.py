@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 from pyro.distributions import Independent
+from torch import distributed as dist
 from torch.autograd import Function
 
 if TYPE_CHECKING:
