@@ -15,15 +15,18 @@ from pyromoe.models.divide import Undivided, parts_of, units_of
 from pyromoe.models.errors import InputError
 from pyromoe.models.first_pass import first_pass
 from pyromoe.models.parquet_blocks import read_folder
+from pyromoe.models.readers import ALONE
 from pyromoe.models.spec_file import SpecFile
 from pyromoe.models.table import Rows, plain, read_rows
 
 Report = Callable[[float, str], None]
 
 if TYPE_CHECKING:
+    from pyromoe.models.blocks import Blocks
     from pyromoe.models.columns import FloatArray, IntArray
     from pyromoe.models.divide import Data, Part
     from pyromoe.models.encoding import Encoding
+    from pyromoe.models.readers import Readers
     from pyromoe.models.spec import Spec
 
 
@@ -31,30 +34,30 @@ def quietly(done: float, text: str) -> None:
     """Report nothing."""
 
 
-def load(spec_file: SpecFile, report: Report = quietly, usual: int = 1) -> Data:
+def load(
+    spec_file: SpecFile, report: Report = quietly, usual: int = 1, readers: Readers = ALONE
+) -> Data:
     """Read and encode the data that a specification names.
 
     Args:
         spec_file: the specification.
         report: called with the share that is read and what is being done, where data are streamed.
         usual: into how many shards the rows are divided, where the spec does not say.
+        readers: who read them together, each its shards, where data are streamed.
     """
-    return _divided(spec_file, None, report, usual)
-
-
-def _divided(spec_file: SpecFile, rows: Rows | None, report: Report, usual: int) -> Data:
-    """Return the data, from a table in memory where there is one."""
-    settings, default, blocks = spec_file.spec.data, None, None
-    if settings.stream is None:
-        return _undivided(spec_file, rows).split()
-    if rows is None and settings.file is not None:
-        blocks = blocks_of(spec_file.directory / settings.file, report)
-    else:
-        if rows is None:
-            rows, default = _rows_of(spec_file)
-        blocks = TableBlocks(rows)
+    if spec_file.spec.data.stream is None:
+        return _undivided(spec_file, None).split()
     shards = spec_file.spec.fit.shards or usual
-    return first_pass(spec_file, blocks, default, shards, report)
+    return first_pass(spec_file, lambda: _opened(spec_file, report), shards, report, readers)
+
+
+def _opened(spec_file: SpecFile, report: Report) -> tuple[Blocks, str | None]:
+    """Return a table as blocks, and the response that a dataset has itself."""
+    file = spec_file.spec.data.file
+    if file is not None:
+        return blocks_of(spec_file.directory / file, report), None
+    rows, default = _rows_of(spec_file)
+    return TableBlocks(rows), default
 
 
 def undivided(spec_file: SpecFile, table: object = None) -> Undivided:
@@ -93,7 +96,14 @@ def _rows_of(spec_file: SpecFile) -> tuple[Rows, str | None]:
     return Rows(plain(table, data.dataset), data.dataset), response
 
 
-def from_table(spec: Spec, table: object, source: str = "table", *, usual: int = 1) -> Data:
+def from_table(
+    spec: Spec,
+    table: object,
+    source: str = "table",
+    *,
+    usual: int = 1,
+    readers: Readers = ALONE,
+) -> Data:
     """Encode a table given in Python, in place of the file that a specification names.
 
     Args:
@@ -102,8 +112,16 @@ def from_table(spec: Spec, table: object, source: str = "table", *, usual: int =
         source: Its name, for messages.
         usual: into how many shards the rows are divided, where they are streamed and the spec does
             not say.
+        readers: who read them together, each its shards, where they are streamed.
     """
-    return _divided(SpecFile(spec), as_rows(table, source), quietly, usual)
+    file = SpecFile(spec)
+    if spec.data.stream is None:
+        return _undivided(file, as_rows(table, source)).split()
+
+    def opened() -> tuple[Blocks, None]:
+        return TableBlocks(as_rows(table, source)), None
+
+    return first_pass(file, opened, spec.fit.shards or usual, quietly, readers)
 
 
 def as_rows(table: object, source: str = "table") -> Rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,6 +43,12 @@ class InputError(ValueError):
         self.line = line
         self.column = column
         self.field = field
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What makes the same error again."""
+        names = ("what", "remedy", "file", "line", "column", "field")
+        return {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:
         """Join the parts into one line."""

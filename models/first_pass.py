@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from pyromoe.models.errors import InputError
 from pyromoe.models.learn import AS_PREDICTOR, AS_RESPONSE
 from pyromoe.models.learned import learner_of, outsize_of
 from pyromoe.models.missing import filled, is_there
+from pyromoe.models.readers import found_by
 from pyromoe.models.responses import RESPONSES
 from pyromoe.models.roles import extras_of, predictors_of, responses_of
 from pyromoe.models.row_parts import KEPT, TEST, TRAIN, RowParts
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
     from pyromoe.models.blocks import Blocks
     from pyromoe.models.encoding import Encoding
+    from pyromoe.models.learn import Learner
+    from pyromoe.models.outsize import Outsize
+    from pyromoe.models.readers import Readers
     from pyromoe.models.spec_file import SpecFile
     from pyromoe.models.stream import Segment
     from pyromoe.models.table import Rows
@@ -33,25 +38,43 @@ if TYPE_CHECKING:
 
 
 def first_pass(
-    spec_file: SpecFile, blocks: Blocks, default: str | None, shards: int, report: Report
+    spec_file: SpecFile,
+    opened: Callable[[], tuple[Blocks, str | None]],
+    shards: int,
+    report: Report,
+    readers: Readers,
 ) -> Data:
     """Read a table once.
 
+    What was learned of each shard is put together in their order, so that the bits do not depend
+    on who reads which.
+
     Args:
         spec_file: what is to become of it, with `data.stream`.
-        blocks: the table.
-        default: the response, where the spec does not name one.
+        opened: gives the table, and the response where the spec does not name one.
         shards: S, into how many the rows are divided.
         report: called with the share that is done and what is being done.
+        readers: who read it; each calls this.
 
     Returns:
         The data, of which a sample of each part is in memory, and the stream of all.
     """
-    survey = Survey(spec_file, blocks, default)
-    survey.refuse_text()
+    survey, failed, mine = None, None, range(0)
+    try:
+        survey, mine = Survey(spec_file, *opened()), readers.mine(shards)
+        survey.refuse_text()
+    except InputError as error:
+        failed = error
+    readers.agree("" if survey is None else survey.digest(), failed)
+    assert survey is not None
+    whole = shards_of(survey.blocks.sizes, shards)
+    own = whole[mine.start : mine.stop]
+    each = found_by(readers, lambda: survey.read(own, report))
+    survey.join(readers, each)
+    training = [shard["training"] for one in each for shard in one["shards"]]
     segments = [
-        [survey.add(segment, report) for segment in shard]
-        for shard in shards_of(blocks.sizes, shards)
+        [dataclasses.replace(s, training=n) for s, n in zip(shard, numbers, strict=True)]
+        for shard, numbers in zip(whole, training, strict=True)
     ]
     return survey.data(segments)
 
@@ -71,11 +94,19 @@ class Survey:
         early = spec.fit.early_stopping
         share = 0.0 if early is None else early.share
         self.parts = RowParts(sum(blocks.sizes), spec.seed, spec.data.split.test, share)
-        self.learner = learner_of(spec, self.responses, self.predictors, self.extras)
-        self.outsize = outsize_of(spec, self.responses, self.predictors, self.extras)
+        self.learner, self.outsize = self._new()
         self.samples: dict[int, Sample] = {part: Sample() for part in (TRAIN, TEST, KEPT)}
         self.rows: dict[int, int] = dict.fromkeys(self.samples, 0)
         self.bare = dataclasses.replace(self.bare, table=self.bare.table.select(self.names))
+
+    def _new(self) -> tuple[Learner, Outsize]:
+        asked = self.spec, self.responses, self.predictors, self.extras
+        return learner_of(*asked), outsize_of(*asked)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of what tells this table from another before it is read."""
+        seen = self.blocks.stamp, [*self.blocks.sizes], self.bare.table.schema.to_string()
+        return hashlib.sha256(repr(seen).encode()).hexdigest()
 
     def refuse_text(self) -> None:
         """Refuse a column of text where numbers are asked for, naming the first that is none."""
@@ -104,8 +135,41 @@ class Survey:
         responses = self.responses if missing.responses == "drop" else []
         return [*responses, *(self.predictors if missing.predictors == "drop" else [])]
 
-    def add(self, segment: Segment, report: Report) -> Segment:
-        """Read a segment; return it with the number of its training rows."""
+    def read(self, shards: Sequence[Sequence[Segment]], report: Report) -> dict[str, Any]:
+        """Read shards that follow each other; return what each was found to hold, as plain data."""
+        segments = [segment for shard in shards for segment in shard]
+        first, last = (
+            (segments[0].first + segments[0].start, segments[-1].first + segments[-1].stop)
+            if segments
+            else (0, 0)
+        )
+
+        def tell(done: int) -> None:
+            what = f"reading {self.blocks.source}, row {done:,}"
+            report((done - first) / (last - first), what)
+
+        found = []
+        for shard in shards:
+            learner, outsize = self._new()
+            training = [self._add(segment, learner, outsize, tell) for segment in shard]
+            plain = {"learner": learner.plain(), "outsize": outsize.plain()}
+            found.append(plain | {"training": training})
+        rows = [self.rows[part] for part in self.samples]
+        return {"shards": found, "rows": rows, "keys": [s.least() for s in self.samples.values()]}
+
+    def join(self, readers: Readers, each: Sequence[dict[str, Any]]) -> None:
+        """Put together what all readers found, in the order of the rows."""
+        for shard in (shard for one in each for shard in one["shards"]):
+            self.learner.join(shard["learner"])
+            self.outsize.join(shard["outsize"])
+        for i, (part, sample) in enumerate(self.samples.items()):
+            self.rows[part] = sum(one["rows"][i] for one in each)
+            sample.share(readers, [one["keys"][i] for one in each], self.bare)
+
+    def _add(
+        self, segment: Segment, learner: Learner, outsize: Outsize, tell: Callable[[int], None]
+    ) -> int:
+        """Read a segment; return the number of its training rows."""
         training = 0
         for rows, first, found in pieces(
             self.blocks, segment, self.names, self.parts, self.dropped
@@ -113,17 +177,16 @@ class Survey:
             self._check_types(rows)
             where = {part: np.flatnonzero(found == part) for part in self.samples}
             used = np.flatnonzero(found >= 0)
-            self.learner.add(rows, where[TRAIN])
-            self.outsize.add(rows, used)
+            learner.add(rows, where[TRAIN])
+            outsize.add(rows, used)
             self._check_responses(rows)
             keys = self.parts.keys(first, first + len(found))
             for part, places in where.items():
                 self.samples[part].add(rows.table, first, places, keys[places])
                 self.rows[part] += len(places)
             training += len(where[TRAIN])
-            done = first + len(found)
-            report(done / self.parts.rows, f"reading {self.blocks.source}, row {done:,}")
-        return dataclasses.replace(segment, training=training)
+            tell(first + len(found))
+        return training
 
     def data(self, shards: Sequence[Sequence[Segment]]) -> Data:
         """Return the data, when every segment was read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pyromoe.models.columns import numbers, texts
 from pyromoe.models.encoding import Encoding, Target
@@ -105,6 +105,20 @@ class Learner:
             if len(own):
                 counted = None if counts is None else counts[known]
                 column.add(Moments.of(own, counted), Totals.of(own, counted, extras))
+
+    def plain(self) -> dict[str, Any]:
+        """Return what was learned so far as JSON can hold it."""
+        return {"training": self.training, "columns": [each.plain() for each in self._columns]}
+
+    def join(self, plain: dict[str, Any]) -> None:
+        """Add what another one learned of the rows after these, as `plain` gave it."""
+        self.training += plain["training"]
+        for column, more in zip(self._columns, plain["columns"], strict=True):
+            column.join(more)
+
+    @property
+    def _columns(self) -> list[Column]:
+        return [*self.of_predictors.values(), *self.of_responses]
 
     def whole(self, rows: Rows, training: IntArray) -> Encoding:
         """Return what a whole table teaches."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyromoe.models.columns import NUMBER, texts
-from pyromoe.models.errors import did_you_mean, listed, quoted
+from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
 from pyromoe.models.missing import filled, is_there
+from pyromoe.models.moments import Moments, Totals
 from pyromoe.models.responses import RESPONSES
 
 if TYPE_CHECKING:
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyromoe.models.errors import InputError
-    from pyromoe.models.moments import Moments, Totals
     from pyromoe.models.responses import Family
     from pyromoe.models.table import Rows
 
@@ -53,6 +53,28 @@ class Column:
         self.moments = moments if self.moments is None else self.moments + moments
         if totals is not None:
             self.totals = totals if self.totals is None else self.totals + totals
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return {
+            "words": list(self.words),
+            "moments": self.moments and dataclasses.asdict(self.moments),
+            "totals": self.totals and dataclasses.asdict(self.totals),
+            "counts": [self.known, self.any, self.missing],
+            "unordered": self.unordered and self.unordered.parts,
+        }
+
+    def join(self, plain: dict[str, Any]) -> None:
+        """Add what is known of the rows after these, as `plain` gave it."""
+        self.words |= dict.fromkeys(plain["words"])
+        if plain["moments"] is not None:
+            totals = plain["totals"]
+            self.add(Moments(**plain["moments"]), totals and Totals(**totals))
+        known, any_, missing = plain["counts"]
+        self.known, self.any = self.known + known, self.any or any_
+        self.missing = self.missing or missing
+        if self.unordered is None and plain["unordered"] is not None:
+            self.unordered = InputError(**plain["unordered"])
 
 
 def known_rows(

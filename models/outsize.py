@@ -8,12 +8,14 @@ beside which all others together are less than eps.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from pyromoe.models.columns import numbers
+from pyromoe.models.extremes import Extreme, Share, Spread
 from pyromoe.models.missing import filled, is_there
 
 if TYPE_CHECKING:
@@ -21,95 +23,7 @@ if TYPE_CHECKING:
 
     from pyromoe.models.columns import FloatArray, IntArray
     from pyromoe.models.encoding import Extra
-    from pyromoe.models.errors import InputError
     from pyromoe.models.table import Rows
-
-REMEDY = "correct or remove the row"
-
-
-@dataclass(slots=True)
-class _Extreme:
-    """The two largest different values of a column, and the first row of the largest."""
-
-    rows: Rows
-    row: int
-    value: float
-    number: int
-    next: float | None
-
-    @classmethod
-    def of(cls, rows: Rows, used: IntArray, values: FloatArray) -> _Extreme:
-        value = float(values.max())
-        equal = values == value
-        others = values[~equal]
-        following = float(others.max()) if len(others) else None
-        where = int(used[int(np.argmax(equal))])
-        # Of the table only what an error names is kept, not its columns.
-        return cls(rows.without_columns(), where, value, int(equal.sum()), following)
-
-    def joined(self, other: _Extreme) -> _Extreme:
-        """Return those of both; of equal ones the first."""
-        first, second = (self, other) if self.value >= other.value else (other, self)
-        equal = first.value == second.value
-        number = first.number + second.number if equal else first.number
-        rest = [first.next, second.next if equal else second.value]
-        following = max((value for value in rest if value is not None), default=None)
-        return _Extreme(first.rows, first.row, first.value, number, following)
-
-
-@dataclass(slots=True)
-class _Spread:
-    """What tells whether a column has a value that is far from all others."""
-
-    high: _Extreme
-    low: _Extreme
-    """Of the values times -1."""
-    number: int
-
-    def within(self, values: FloatArray) -> bool:
-        """Return whether all of these are between the second values from both ends."""
-        if self.high.next is None or self.low.next is None:
-            return False
-        return bool(-self.low.next < values.min() and values.max() < self.high.next)
-
-    def joined(self, other: _Spread) -> _Spread:
-        high, low = self.high.joined(other.high), self.low.joined(other.low)
-        return _Spread(high, low, self.number + other.number)
-
-    def error(self, name: str, eps: float) -> InputError | None:
-        low, high = -self.low.value, self.high.value
-        for far, sign in ((self.high, 1.0), (self.low, -1.0)):
-            # Where most rows have the value, it is the others that are odd.
-            if far.next is None or 2 * (self.number - far.number) < self.number:
-                continue
-            first, last = (low, far.next) if sign > 0 else (-far.next, high)
-            if 0 < last - first < eps * (high - low):
-                value = sign * far.value
-                what = f"beside {value:g} the others, {first:g} to {last:g}, cannot be told apart"
-                return far.rows.error(name, what, REMEDY, far.row)
-        return None
-
-
-@dataclass(slots=True)
-class _Share:
-    """The largest value of a column, its first row, and the sum of all others."""
-
-    rows: Rows
-    row: int
-    value: float
-    others: float
-
-    def joined(self, other: _Share) -> _Share:
-        """Return those of both; of equal ones the first."""
-        first, second = (self, other) if self.value >= other.value else (other, self)
-        others = first.others + second.others + second.value
-        return _Share(first.rows, first.row, first.value, others)
-
-    def error(self, name: str, eps: float) -> InputError | None:
-        if not 0 < self.others < eps * self.value:
-            return None
-        what = f"beside {self.value:g} all others, {self.others:g} in sum, count nothing"
-        return self.rows.error(name, what, REMEDY, self.row)
 
 
 @dataclass(slots=True)
@@ -126,8 +40,8 @@ class Outsize:
     shifted: Sequence[tuple[str, bool]]
     extras: Sequence[Extra]
     precision: Literal["float32", "float64"]
-    spreads: dict[str, _Spread] = field(default_factory=dict)
-    shares: dict[str, _Share] = field(default_factory=dict)
+    spreads: dict[str, Spread] = field(default_factory=dict)
+    shares: dict[str, Share] = field(default_factory=dict)
 
     def add(self, rows: Rows, used: IntArray) -> None:
         """Add a table, every value of which is finite, and the rows of it that are used, (N,)."""
@@ -146,12 +60,21 @@ class Outsize:
             if extra.role == "offset" and not extra.log:
                 self._spread(rows, used, extra.column, values)
                 continue
-            place = int(np.argmax(values))
-            others = float(np.delete(values, place).sum())
-            bare = rows.without_columns()
-            share = _Share(bare, int(used[place]), float(values[place]), others)
-            before = self.shares.get(extra.column)
-            self.shares[extra.column] = share if before is None else before.joined(share)
+            self._join_share(extra.column, Share.of(rows, used, values))
+
+    def plain(self) -> dict[str, Any]:
+        """Return what was found as JSON can hold it."""
+        return {
+            "spreads": {name: dataclasses.asdict(each) for name, each in self.spreads.items()},
+            "shares": {name: dataclasses.asdict(each) for name, each in self.shares.items()},
+        }
+
+    def join(self, plain: dict[str, Any]) -> None:
+        """Add what was found in the rows after these, as `plain` gave it."""
+        for name, each in plain["spreads"].items():
+            self._join_spread(name, Spread.again(each))
+        for name, each in plain["shares"].items():
+            self._join_share(name, Share.again(each))
 
     def check(self) -> None:
         """Refuse such a value.
@@ -171,6 +94,13 @@ class Outsize:
         if before is not None and before.within(values):
             before.number += len(values)
             return
-        high, low = _Extreme.of(rows, used, values), _Extreme.of(rows, used, -values)
-        spread = _Spread(high, low, len(values))
+        high, low = Extreme.of(rows, used, values), Extreme.of(rows, used, -values)
+        self._join_spread(name, Spread(high, low, len(values)))
+
+    def _join_spread(self, name: str, spread: Spread) -> None:
+        before = self.spreads.get(name)
         self.spreads[name] = spread if before is None else before.joined(spread)
+
+    def _join_share(self, name: str, share: Share) -> None:
+        before = self.shares.get(name)
+        self.shares[name] = share if before is None else before.joined(share)

@@ -10,7 +10,10 @@ import pyarrow as pa
 from pyromoe.models.table import Rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyromoe.models.columns import FloatArray, IntArray
+    from pyromoe.models.readers import Readers
 
 MOST = 2**14
 """Rows of a sample."""
@@ -38,7 +41,7 @@ class Sample:
             places: which of these, (n,).
             keys: of each, (n,).
         """
-        chosen = keys < self.below
+        chosen = keys <= self.below  # of equal keys the first rows are kept
         if not chosen.any():
             return
         self.keys = np.concatenate([self.keys, keys[chosen]])
@@ -53,6 +56,33 @@ class Sample:
         table = pa.concat_tables([like.table, *self.tables]).combine_chunks()
         return Rows(table, like.source, like.first_row), self.numbers
 
+    def least(self) -> list[float]:
+        """Return the keys of the rows that are kept, (N,)."""
+        self._cut()
+        found: list[float] = self.keys.tolist()
+        return found
+
+    def share(self, readers: Readers, keys: Sequence[Sequence[float]], like: Rows) -> None:
+        """Make it the sample of the rows of all readers.
+
+        Args:
+            readers: who read them; each calls this.
+            keys: of the rows that each of them kept.
+            like: names the columns.
+        """
+        if len(keys) == 1:
+            return
+        least = np.sort(np.concatenate(keys))[: self.most]
+        own = np.flatnonzero(self.keys <= least[-1]) if len(least) else np.arange(0)
+        table = pa.concat_tables([like.table, *self.tables]).take(pa.array(own))
+        beside = [pa.array(self.keys[own]), pa.array(self.numbers[own])]
+        names = [*table.column_names, "", ""]
+        sent = _written(pa.Table.from_arrays([*table.columns, *beside], names))
+        each = [pa.ipc.open_stream(content).read_all() for content in readers.gather(sent)]
+        self.keys = np.concatenate([one.columns[-2].to_numpy() for one in each])
+        self.numbers = np.concatenate([one.columns[-1].to_numpy() for one in each])
+        self.tables = [one.select([*range(one.num_columns - 2)]) for one in each]
+
     def _cut(self) -> None:
         """Keep the rows of the least keys, in order."""
         chosen = np.argsort(self.keys, kind="stable")[: self.most]
@@ -63,3 +93,12 @@ class Sample:
             table = pa.concat_tables(self.tables).combine_chunks()
             self.tables = [table.take(pa.array(chosen))]
         self.keys, self.numbers = self.keys[chosen], self.numbers[chosen]
+
+
+def _written(table: pa.Table) -> bytes:
+    """Return a table as Arrow's stream holds it."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    found: bytes = sink.getvalue().to_pybytes()
+    return found

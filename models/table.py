@@ -33,10 +33,6 @@ class Rows:
     source: str
     first_row: int = 1
 
-    def without_columns(self) -> Rows:
-        """Return what messages need, without the values."""
-        return Rows(self.table.select([]), self.source, self.first_row)
-
     def error(self, column: str, what: str, remedy: str = "", row: int | None = None) -> InputError:
         """Return an error about a column; `row` counts from 0 in the table."""
         where = "" if row is None else f"row {row + self.first_row}: "
