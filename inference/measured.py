@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,10 +13,11 @@ from pyromoe.inference.probabilities import to_tensors
 from pyromoe.models.divide import Part
 from pyromoe.models.groups import NOTHING
 from pyromoe.models.likelihoods.observed import is_observed
+from pyromoe.models.readers import ALONE, found_by
 from pyromoe.models.row_parts import TEST, TRAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from pyromoe.models import MixtureOfExperts, Spec
     from pyromoe.models.divide import Data
     from pyromoe.models.encoding import Encoding
+    from pyromoe.models.readers import Readers
+    from pyromoe.models.stream import Stream
 
 
 class Fitted(Protocol):
@@ -99,6 +103,18 @@ class Measured:
             {name: (p[0] + q[0], p[1] + q[1]) for name, (p, q) in pairs.items()},
         )
 
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return values | {"share": self.share.tolist()}
+
+    @classmethod
+    def again(cls, plain: dict[str, Any]) -> Measured:
+        """Return what was plain."""
+        share = torch.tensor(plain["share"], dtype=torch.float64)
+        errors = {name: (total, number) for name, (total, number) in plain["errors"].items()}
+        return cls(**plain | {"share": share, "errors": errors})
+
     def error(self) -> dict[str, float]:
         """Return accuracy for classes, root mean squared error otherwise, of what was observed.
 
@@ -111,23 +127,40 @@ class Measured:
         return found
 
 
-def measured(fit: Fitted, data: Data, name: str, *, errors: bool) -> Measured | None:
-    """Return what is measured on the rows of `train` or `test`, all of them; None without any."""
+def measured(
+    fit: Fitted, data: Data, name: str, *, errors: bool, readers: Readers = ALONE
+) -> Measured | None:
+    """Return what is measured on the rows of `train` or `test`, all of them; None without any.
+
+    Of streamed rows the sums of shards are added: the bits do not depend on who reads which.
+    """
+    stream = data.stream
+    if stream is None:
+        whole = data.train if name == "train" else data.test
+        return Measured.of(fit, whole, errors=errors) if len(whole.rows) else None
+
+    def find() -> list[dict[str, Any] | None]:
+        mine = readers.mine(len(stream.shards))
+        parts = (_parts(stream, shard, TRAIN if name == "train" else TEST) for shard in mine)
+        own = (_sum(Measured.of(fit, p, errors=errors) for p in each) for each in parts)
+        return [None if found is None else found.plain() for found in own]
+
+    shards = [shard for one in found_by(readers, find) for shard in one]
+    return _sum(Measured.again(shard) for shard in shards if shard is not None)
+
+
+def _sum(each: Iterable[Measured]) -> Measured | None:
     found = None
-    for part in _parts(data, name):
-        more = Measured.of(fit, part, errors=errors)
+    for more in each:
         found = more if found is None else found + more
     return found
 
 
-def _parts(data: Data, name: str) -> Iterator[Part]:
-    whole = data.train if name == "train" else data.test
-    if data.stream is None:
-        if len(whole.rows):
-            yield whole
-        return
-    for chosen in data.stream.all(TRAIN if name == "train" else TEST):
-        yield Part(chosen.x, chosen.y, np.arange(len(chosen.x)))
+def _parts(stream: Stream, shard: int, part: int) -> Iterator[Part]:
+    """Yield the rows of a part in a shard, a piece at a time."""
+    for segment in stream.shards[shard]:
+        for chosen in stream.read(segment, part):
+            yield Part(chosen.x, chosen.y, np.arange(len(chosen.x)))
 
 
 def _errors(fit: Fitted, x: Tensor, y: Tensor) -> dict[str, tuple[float, int]]:

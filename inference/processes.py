@@ -110,14 +110,20 @@ class Processes:
             given = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         return self.of_first(given).numpy().tobytes() if length else b""
 
+    def gathered(self, content: bytes) -> list[bytes]:
+        """Return what every process gave, of any length, in their order."""
+        if self.size == 1:
+            return [content]
+        lengths = [int(n) for n in self.gather(torch.tensor(len(content)))]
+        given = torch.zeros(max(1, *lengths), dtype=torch.uint8)
+        if content:
+            given[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        each = zip(self.gather(given), lengths, strict=True)
+        return [found[:length].numpy().tobytes() for found, length in each]
+
     def said(self, value: Any) -> list[Any]:
         """Return what every process gave, of what JSON holds, in their order."""
-        content = json.dumps(value).encode()
-        lengths = [int(n) for n in self.gather(torch.tensor(len(content)))]
-        given = torch.zeros(max(lengths), dtype=torch.uint8)
-        given[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        each = zip(self.gather(given), lengths, strict=True)
-        return [json.loads(found[:length].numpy().tobytes()) for found, length in each]
+        return [json.loads(each) for each in self.gathered(json.dumps(value).encode())]
 
 
 ALONE = Processes()

@@ -18,6 +18,7 @@ from pyromoe.inference.measured import measured
 from pyromoe.inference.probabilities import effective_experts, log_jacobian, log_probabilities
 from pyromoe.inference.summaries.run import fit_lines
 from pyromoe.models.priors import is_hyperparameter
+from pyromoe.models.readers import ALONE
 from pyromoe.models.trace import Draw, run_given
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pyromoe.models import MixtureOfExperts, Spec
     from pyromoe.models.divide import Data
     from pyromoe.models.encoding import Encoding
+    from pyromoe.models.readers import Readers
     from pyromoe.models.trace import Weights
 
 PARTS = ("train", "test")
@@ -74,12 +76,19 @@ class Fit:
         return "\n".join(fit_lines(self.metrics, self.spec, self.encoding.target.name))
 
     @classmethod
-    def of(cls, plan: Plan, data: Data, best: Restart, restarts: Sequence[Restart]) -> Fit:
-        """Return the best restart with its metrics."""
+    def of(
+        cls,
+        plan: Plan,
+        data: Data,
+        best: Restart,
+        restarts: Sequence[Restart],
+        readers: Readers = ALONE,
+    ) -> Fit:
+        """Return the best restart with its metrics, for which readers share streamed rows."""
         history = [row for r in restarts for row in r.history]
         fit = cls(plan.spec, data.encoding, best.model, best.guide, {}, history, data)
         fit.metrics = {
-            **fit.measure(data),
+            **fit.measure(data, readers),
             "restarts": [r.summary() for r in restarts],
             "optimiser": plan.spec.fit.optimiser,
             "treatment": plan.treatment.name,
@@ -195,10 +204,18 @@ class Fit:
         means = self.model.likelihood.means(**parameters)  # (K, N) or (K, N, C)
         return [torch.einsum("nk,kn...->n...", gate, mean) for mean in means]
 
-    def measure(self, data: Data) -> dict[str, Any]:
-        """Return likelihoods, information criteria, errors and usage of the experts."""
+    def measure(self, data: Data, readers: Readers = ALONE) -> dict[str, Any]:
+        """Return likelihoods, information criteria, errors and usage of the experts.
+
+        Args:
+            data: the rows.
+            readers: who read them, each its shards, where they are streamed; each calls this.
+        """
         held_out = "test" if data.tested else "train"
-        parts = {name: measured(self, data, name, errors=name == held_out) for name in PARTS}
+        parts = {
+            name: measured(self, data, name, errors=name == held_out, readers=readers)
+            for name in PARTS
+        }
         train = parts["train"]
         assert train is not None
         count = sum(p.numel() for p in self.model.parameters())

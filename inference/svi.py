@@ -20,6 +20,7 @@ from pyromoe.inference.maximum_likelihood import maximum_likelihood
 from pyromoe.inference.plan import make_plan
 from pyromoe.inference.probabilities import log_prior
 from pyromoe.inference.processes import ALONE, Processes, agree
+from pyromoe.inference.readers import ReadingProcesses
 from pyromoe.inference.recognised import digest, recognise
 from pyromoe.inference.restarts import groups, label, start
 from pyromoe.inference.result import Fit
@@ -126,13 +127,18 @@ def _agreed(
     Raises:
         InputError: in every process, for what one of them found.
     """
+    shards, readers = usual(processes), ReadingProcesses(processes)
+
+    def read() -> Data:
+        if table is None:
+            return load(file, report, shards, readers)
+        return from_table(spec, table, usual=shards, readers=readers)
+
+    if spec.data.stream is not None:  # they agree while they read
+        return read()
     data, error = None, None
     try:
-        shards = usual(processes)
-        if table is None:
-            data = load(file, report, shards)
-        else:
-            data = from_table(spec, table, usual=shards)
+        data = read()
     except InputError as found:
         error = found
     agree(processes, "" if data is None or processes.size == 1 else digest(data), error)
@@ -165,7 +171,7 @@ def _best(
     if shards.experts:
         return put_together(plan, data, best, restarts, shards.processes)
     of_weights = complete(plan.spec, data, best.model, best.guide, report, checkpoints)
-    found = Fit.of(plan, data, best, restarts)
+    found = Fit.of(plan, data, best, restarts, ReadingProcesses(shards.processes))
     found.metrics |= of_weights
     return found
 

@@ -112,6 +112,70 @@ def timed(size: int, seconds: float) -> list[str]:
     return together(size, lambda p: fit(spec, processes=p, budget=budget).fingerprint())
 
 
+def streamed(size: int, text: str, settings: Sequence[str], apart: bool = False) -> list[Any]:
+    """Return what each process learns, ends with and reads of a stream, or the error that it says.
+
+    Args:
+        size: how many processes.
+        text: the spec.
+        settings: of it.
+        apart: whether each reads all rows first, as if it were alone.
+    """
+    import pyromoe.models.parquet_blocks as module
+    from pyromoe.inference import fit
+    from pyromoe.inference.readers import ReadingProcesses
+    from pyromoe.inference.recognised import digest
+    from pyromoe.models import InputError, parse_spec
+    from pyromoe.models.data import load
+    from pyromoe.models.readers import ALONE
+
+    module.PIECE = 40
+    file, rows = parse_spec(text, "s.yaml", settings), [0]
+    before = module.ParquetBlocks.read
+
+    def counted(self: Any, block: int, start: int, stop: int, names: Any) -> Any:
+        for found in before(self, block, start, stop, names):
+            rows[0] += found.table.num_rows
+            yield found
+
+    def run(processes: Processes) -> Any:
+        module.ParquetBlocks.read = counted  # type: ignore[method-assign]
+        try:
+            data = load(file, readers=ALONE if apart else ReadingProcesses(processes))
+            first, rows[0] = rows[0], 0
+            found = fit(file, data=data, processes=processes)
+        except InputError as error:
+            return str(error)
+        names = ("log_likelihood", "n", "rmse", "accuracy", "bic", "icl", "effective_experts")
+        metrics = {name: found.metrics[name] for name in names if name in found.metrics}
+        same = [digest(data), repr(data.encoding), found.fingerprint(), metrics]
+        return {"same": same, "rows": [first, rows[0]]}
+
+    return together(size, run)
+
+
+def divided_stream(size: int, text: str, settings: Sequence[str]) -> list[Any]:
+    """Return the tensors and metrics of a fit, in process 0; of others the metrics."""
+    import torch
+
+    from pyromoe.inference import fit
+    from pyromoe.models import parse_spec
+
+    file = parse_spec(text, "s.yaml", settings)
+
+    def run(processes: Processes) -> Any:
+        torch.set_default_dtype(torch.float64)
+        found = fit(file, processes=processes)
+        tensors = found.tensors() if processes.first else {}
+        names = ("log_likelihood", "n", "bic", "icl", "mode")
+        return {
+            "tensors": {name: value.flatten().tolist() for name, value in tensors.items()},
+            "metrics": {name: found.metrics[name] for name in names},
+        }
+
+    return together(size, run)
+
+
 def with_other_data(size: int) -> list[str]:
     """Return what processes say of which the last has other rows."""
 
