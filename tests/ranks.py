@@ -117,7 +117,7 @@ def streamed(size: int, text: str, settings: Sequence[str], apart: bool = False)
 
     Args:
         size: how many processes.
-        text: the spec.
+        text: the spec, in which RANK stands for the number of the process.
         settings: of it.
         apart: whether each reads all rows first, as if it were alone.
     """
@@ -128,9 +128,9 @@ def streamed(size: int, text: str, settings: Sequence[str], apart: bool = False)
     from pyromoe.models import InputError, parse_spec
     from pyromoe.models.data import load
     from pyromoe.models.readers import ALONE
+    from pyromoe.models.sample import Sample
 
-    module.PIECE = 40
-    file, rows = parse_spec(text, "s.yaml", settings), [0]
+    module.PIECE, rows = 40, [0]
     before = module.ParquetBlocks.read
 
     def counted(self: Any, block: int, start: int, stop: int, names: Any) -> Any:
@@ -140,6 +140,8 @@ def streamed(size: int, text: str, settings: Sequence[str], apart: bool = False)
 
     def run(processes: Processes) -> Any:
         module.ParquetBlocks.read = counted  # type: ignore[method-assign]
+        Sample.__init__.__defaults__ = (60,)  # type: ignore[misc]
+        file = parse_spec(text.replace("RANK", str(processes.rank)), "s.yaml", settings)
         try:
             data = load(file, readers=ALONE if apart else ReadingProcesses(processes))
             first, rows[0] = rows[0], 0
