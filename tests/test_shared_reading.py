@@ -45,8 +45,8 @@ def columns() -> dict[str, Any]:
     }
 
 
-def write(path: Path, **changed: Any) -> Path:
-    table = pa.table(columns() | changed)
+def write(path: Path, rows: int = N, **changed: Any) -> Path:
+    table = pa.table(columns() | changed).slice(0, rows)
     if path.suffix == ".csv":
         pyarrow.csv.write_csv(table, path)
     else:
@@ -75,6 +75,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 def test_the_bits_are_those_of_any_number_of_processes_and_each_reads_its_part(
     tmp_path: Path,
 ) -> None:
@@ -94,7 +95,7 @@ def test_the_bits_are_those_of_any_number_of_processes_and_each_reads_its_part(
             again = [one["rows"][1] / rows for one, rows in zip(each, own, strict=True)]
             assert all(2 < times <= 3 for times in again)
             assert name == "dropped" or {*again} == {3}
-    # The controls: one that is alone reads all rows; what may depend on the shards does.
+    # The control: processes that read as if each was alone.
     assert [one["rows"][0] for one in apart] == [N, N]
 
 
@@ -117,15 +118,15 @@ WRONG: dict[str, tuple[str, str, dict[int, Any], str]] = {
 
 
 def planted(name: str, changed: dict[int, Any]) -> dict[str, Any]:
-    whole = columns()[name]
-    values = [5.0] * N if name == "x" else whole.tolist()
-    if name == "x":
-        values = np.random.default_rng(1).normal(5, 3, N).tolist()
+    """The column x without holes, or another one, with some values changed."""
+    whole = np.random.default_rng(1).normal(5, 3, N) if name == "x" else columns()[name]
+    values = whole.tolist()
     for row, value in changed.items():
         values[row] = value
     return {name: pa.array(values)}
 
 
+@pytest.mark.slow
 def test_an_error_in_the_rows_of_one_process_is_said_by_all_as_by_one(tmp_path: Path) -> None:
     calls = []
     for case, (name, family, changed, _) in WRONG.items():
@@ -133,7 +134,17 @@ def test_an_error_in_the_rows_of_one_process_is_said_by_all_as_by_one(tmp_path: 
         data = "response: y, predictors: [x], missing: {responses: marginalise}"
         text = spec(path, data if name == "x" else "response: d, predictors: [w]", family)
         calls += [["streamed", size, text, []] for size in SOME]
-    found = in_a_fresh_process(calls)
+    for rank in range(2):  # whose process has other rows, or no file
+        (tmp_path / str(rank)).mkdir()
+        write(tmp_path / str(rank) / "other.parquet", rows=N - rank)
+    write(tmp_path / "0" / "absent.parquet")
+    data = "response: n, predictors: [w, e]"
+    for name in ("other", "absent"):
+        calls.append(["streamed", 2, spec(tmp_path / "RANK" / f"{name}.parquet", data), []])
+    *found, other, absent = in_a_fresh_process(calls)
+    assert all("process 1 has other data than process 0" in one for one in other)
+    assert all("absent.parquet: no such file" in one for one in absent)
+    assert absent[0].startswith("process 1: ")
     for i, (case, (*_, wanted)) in enumerate(WRONG.items()):
         said = {one for each in found[len(SOME) * i : len(SOME) * (i + 1)] for one in each}
         assert len(said) == 1, (case, said)
@@ -141,21 +152,7 @@ def test_an_error_in_the_rows_of_one_process_is_said_by_all_as_by_one(tmp_path: 
         assert text.startswith(f"{tmp_path / case}.parquet: {wanted}"), text
 
 
-def test_a_process_with_another_file_or_none_is_named(tmp_path: Path) -> None:
-    for rank in range(2):
-        write(tmp_path / f"other{rank}.parquet", e=[1.0 + rank] * (N - 1) + [3.0])
-        write(tmp_path / f"same{rank}.parquet")
-        (tmp_path / str(rank)).mkdir()
-    write(tmp_path / "0" / "t.parquet")
-    data = "response: n, predictors: [w, e]"
-    names = ["otherRANK.parquet", "RANK/t.parquet"]
-    calls = [["streamed", 2, spec(tmp_path / name, data), []] for name in names]
-    other, absent = in_a_fresh_process(calls)
-    assert all("process 1 has other data than process 0" in one for one in other)
-    assert all("no such file" in one for one in absent)
-    assert absent[0].startswith("process 1: ")
-
-
+@pytest.mark.slow
 def test_an_error_under_torchrun_is_one_line(tmp_path: Path) -> None:
     path = write(tmp_path / "t.parquet", **planted("x", {300: 1e301, 700: None}))
     (tmp_path / "s.yaml").write_text(spec(path, "response: n, predictors: [x]"))
@@ -183,6 +180,7 @@ def test_what_readers_tell_each_other_is_kept_to_the_bit() -> None:
         found_by(ALONE, wrong)
 
 
+@pytest.mark.slow
 def test_experts_that_are_divided_are_fitted_to_a_stream(tmp_path: Path) -> None:
     """To rounding those of one process, of the same shards; and not those of other rows."""
     path = write(tmp_path / "t.parquet")
