@@ -121,17 +121,18 @@ def streamed(size: int, text: str, settings: Sequence[str], apart: bool = False)
         settings: of it.
         apart: whether each reads all rows first, as if it were alone.
     """
-    import pyromoe.models.parquet_blocks as module
+    from unittest.mock import patch
+
     from pyromoe.inference import fit
     from pyromoe.inference.readers import ReadingProcesses
     from pyromoe.inference.recognised import digest
     from pyromoe.models import InputError, parse_spec
     from pyromoe.models.data import load
+    from pyromoe.models.parquet_blocks import ParquetBlocks
     from pyromoe.models.readers import ALONE
     from pyromoe.models.sample import Sample
 
-    module.PIECE, rows = 40, [0]
-    before = module.ParquetBlocks.read
+    rows, before = [0], ParquetBlocks.read
 
     def counted(self: Any, block: int, start: int, stop: int, names: Any) -> Any:
         for found in before(self, block, start, stop, names):
@@ -139,8 +140,9 @@ def streamed(size: int, text: str, settings: Sequence[str], apart: bool = False)
             yield found
 
     def run(processes: Processes) -> Any:
-        module.ParquetBlocks.read = counted  # type: ignore[method-assign]
-        Sample.__init__.__defaults__ = (60,)  # type: ignore[misc]
+        patch("pyromoe.models.parquet_blocks.PIECE", 40).start()
+        patch.object(ParquetBlocks, "read", counted).start()
+        patch.object(Sample.__init__, "__defaults__", (60,)).start()
         file = parse_spec(text.replace("RANK", str(processes.rank)), "s.yaml", settings)
         try:
             data = load(file, readers=ALONE if apart else ReadingProcesses(processes))
