@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
 
 from pyromoe.models.table import Rows
 
@@ -14,6 +18,8 @@ ROWS = 2**17
 """Of a block, where the table itself does not say."""
 PIECE = 2**16
 """Rows that are read at a time."""
+FEW = 256
+"""Rows that tell a table from another one."""
 
 
 class Blocks(Protocol):
@@ -63,8 +69,11 @@ class TableBlocks:
 
     @property
     def stamp(self) -> str:
-        """What tells this table from another one: nothing but its size."""
-        return f"{self.rows.table.num_rows}"
+        """What tells this table from another one: its size, and a few rows of it."""
+        table = self.rows.table
+        few = np.linspace(0, table.num_rows - 1, min(table.num_rows, FEW)).astype(np.int64)
+        seen = repr(table.take(pa.array(few)).to_pydict())
+        return f"{table.num_rows} {hashlib.sha256(seen.encode()).hexdigest()}"
 
     def bare(self) -> Rows:
         """Return no rows, but the names and types of the columns."""

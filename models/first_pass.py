@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyromoe.models.columns import NUMBER, is_numeric, numbers
 from pyromoe.models.divide import Data, Part
-from pyromoe.models.encoding import check_trials
 from pyromoe.models.errors import InputError
-from pyromoe.models.learn import AS_PREDICTOR, AS_RESPONSE
+from pyromoe.models.first_checks import check_responses, check_types, refuse_text
 from pyromoe.models.learned import learner_of, outsize_of
-from pyromoe.models.missing import filled, is_there
 from pyromoe.models.readers import found_by
-from pyromoe.models.responses import RESPONSES
 from pyromoe.models.roles import extras_of, predictors_of, responses_of
 from pyromoe.models.row_parts import KEPT, TEST, TRAIN, RowParts
 from pyromoe.models.sample import Sample
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
     from pyromoe.models.readers import Readers
     from pyromoe.models.spec_file import SpecFile
     from pyromoe.models.stream import Segment
-    from pyromoe.models.table import Rows
 
     Report = Callable[[float, str], None]
 
@@ -62,7 +57,7 @@ def first_pass(
     survey, failed, mine = None, None, range(0)
     try:
         survey, mine = Survey(spec_file, *opened()), readers.mine(shards)
-        survey.refuse_text()
+        refuse_text(survey.blocks, survey.bare, survey.learner)
     except InputError as error:
         failed = error
     readers.agree("" if survey is None else survey.digest(), failed)
@@ -108,26 +103,6 @@ class Survey:
         seen = self.blocks.stamp, [*self.blocks.sizes], self.bare.table.schema.to_string()
         return hashlib.sha256(repr(seen).encode()).hexdigest()
 
-    def refuse_text(self) -> None:
-        """Refuse a column of text where numbers are asked for, naming the first that is none."""
-        advice = {extra.column: "correct it" for extra in self.extras if extra.column is not None}
-        for name in self.predictors:
-            if name not in self.spec.data.categorical:
-                advice[name] = AS_PREDICTOR
-        for name, families, _ in self.learner.responses:
-            if not RESPONSES[families[0]].classes:
-                advice[name] = AS_RESPONSE
-        for name, remedy in advice.items():
-            if is_numeric(self.bare.table.schema.field(name).type):
-                continue
-            for block, size in enumerate(self.blocks.sizes):
-                for rows in self.blocks.read(block, 0, size, [name]):
-                    words = rows.table.column(name).drop_null().to_pylist()
-                    if not all(NUMBER.fullmatch(word) for word in words):
-                        numbers(rows, name, remedy)
-            for rows in self.blocks.read(0, 0, self.blocks.sizes[0], [name]):
-                numbers(rows, name, remedy)
-
     @property
     def dropped(self) -> list[str]:
         """The columns without whose value a row is not used."""
@@ -138,15 +113,11 @@ class Survey:
     def read(self, shards: Sequence[Sequence[Segment]], report: Report) -> dict[str, Any]:
         """Read shards that follow each other; return what each was found to hold, as plain data."""
         segments = [segment for shard in shards for segment in shard]
-        first, last = (
-            (segments[0].first + segments[0].start, segments[-1].first + segments[-1].stop)
-            if segments
-            else (0, 0)
-        )
 
         def tell(done: int) -> None:
-            what = f"reading {self.blocks.source}, row {done:,}"
-            report((done - first) / (last - first), what)
+            first, last = segments[0], segments[-1]
+            begin, end = first.first + first.start, last.first + last.stop
+            report((done - begin) / (end - begin), f"reading {self.blocks.source}, row {done:,}")
 
         found = []
         for shard in shards:
@@ -174,12 +145,12 @@ class Survey:
         for rows, first, found in pieces(
             self.blocks, segment, self.names, self.parts, self.dropped
         ):
-            self._check_types(rows)
+            check_types(rows, self.bare)
             where = {part: np.flatnonzero(found == part) for part in self.samples}
             used = np.flatnonzero(found >= 0)
             learner.add(rows, where[TRAIN])
             outsize.add(rows, used)
-            self._check_responses(rows)
+            check_responses(rows, learner)
             keys = self.parts.keys(first, first + len(found))
             for part, places in where.items():
                 self.samples[part].add(rows.table, first, places, keys[places])
@@ -215,29 +186,6 @@ class Survey:
     def _part(self, encoding: Encoding, sample: Sample) -> Part:
         rows, numbers = sample.rows(self.bare)
         return Part(encoding.design(rows), encoding.response(rows), numbers)
-
-    def _check_types(self, rows: Rows) -> None:
-        """Refuse a column of decimals some of which are no floats."""
-        for field in self.bare.table.schema:
-            if rows.table.schema.field(field.name).type != field.type:
-                what = "has numbers of more digits than a float holds"
-                raise rows.error(field.name, what, "round them")
-
-    def _check_responses(self, rows: Rows) -> None:
-        """Refuse a value that the family cannot have."""
-        for name, families, _ in self.learner.responses:
-            if RESPONSES[families[0]].classes:
-                continue
-            if self.learner.incomplete[0]:
-                if not is_there(rows, name).any():
-                    continue
-                rows, _ = filled(rows, name)
-            for family in families:
-                read = RESPONSES[family].read
-                assert read is not None  # it has no classes
-                values = read(rows, name)
-            if RESPONSES[families[0]].trials:
-                check_trials(rows, name, values, self.extras)
 
     def _check_kept(self) -> None:
         early = self.spec.fit.early_stopping

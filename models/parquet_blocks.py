@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from pyarrow.parquet import ParquetFile
+    from pyarrow.parquet import FileMetaData, ParquetFile
 
 
 class ParquetBlocks:
@@ -46,7 +47,7 @@ class ParquetBlocks:
 
     @property
     def stamp(self) -> str:
-        """What tells these files from others: sizes, times, and what their ends say."""
+        """What tells these files from others: names, sizes, and what stands at their ends."""
         return "\n".join(self.stamps)
 
     def bare(self) -> Rows:
@@ -115,8 +116,7 @@ class ParquetBlocks:
                 self.sizes.append(rows)
                 self.places.append((number, group, first))
             first += rows
-        status = os.stat(file)
-        self.stamps.append(f"{file.name} {status.st_size} {meta.num_rows} {meta.num_row_groups}")
+        self.stamps.append(f"{file.name} {os.stat(file).st_size} {_end(file, meta)}")
 
 
 def read_folder(path: Path) -> Rows:
@@ -161,6 +161,13 @@ def _open(path: Path, source: str) -> ParquetFile:
         raise unreadable(path, error) from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _broken(source, error) from None
+
+
+def _end(path: Path, meta: FileMetaData) -> str:
+    """Return the SHA-256 of what a file says of its row groups: sizes, least and largest values."""
+    with path.open("rb") as file:
+        file.seek(-meta.serialized_size - 8, os.SEEK_END)
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def _broken(source: str, error: Exception) -> InputError:

@@ -45,8 +45,8 @@ def columns() -> dict[str, Any]:
     }
 
 
-def write(path: Path, rows: int = N, **changed: Any) -> Path:
-    table = pa.table(columns() | changed).slice(0, rows)
+def write(path: Path, **changed: Any) -> Path:
+    table = pa.table(columns() | changed)
     if path.suffix == ".csv":
         pyarrow.csv.write_csv(table, path)
     else:
@@ -136,7 +136,8 @@ def test_an_error_in_the_rows_of_one_process_is_said_by_all_as_by_one(tmp_path: 
         calls += [["streamed", size, text, []] for size in SOME]
     for rank in range(2):  # whose process has other rows, or no file
         (tmp_path / str(rank)).mkdir()
-        write(tmp_path / str(rank) / "other.parquet", rows=N - rank)
+        other = planted("e", {700: 1.5 + rank})  # in one value
+        write(tmp_path / str(rank) / "other.parquet", **other)
     write(tmp_path / "0" / "absent.parquet")
     data = "response: n, predictors: [w, e]"
     for name in ("other", "absent"):
