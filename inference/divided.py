@@ -9,6 +9,7 @@ import torch
 
 from pyromoe.inference.build import build
 from pyromoe.inference.diagnosis import SMALLER
+from pyromoe.inference.readers import WaitedFor
 from pyromoe.inference.result import Fit
 from pyromoe.models.divided_networks import DividedNetworks, divided_sites
 from pyromoe.models.fit_settings import CONVERGED
@@ -89,11 +90,14 @@ def put_together(
     """
     whole = _whole(plan, data, best, processes)
     if processes.first:
-        found = Fit.of(plan, data, whole, restarts)
-    else:
-        history = [row for r in restarts for row in r.history]
-        found = Fit(plan.spec, data.encoding, whole.model, whole.guide, {}, history, data)
-    found.metrics = processes.said(found.metrics)[0]
+        found = Fit.of(plan, data, whole, restarts, WaitedFor(processes))
+        processes.said(found.metrics)
+        return found
+    history = [row for r in restarts for row in r.history]
+    found = Fit(plan.spec, data.encoding, whole.model, whole.guide, {}, history, data)
+    while (metrics := processes.said(None)[0]) is None:  # process 0 still measures
+        pass
+    found.metrics = metrics
     return found
 
 

@@ -139,10 +139,14 @@ def measured(
         whole = data.train if name == "train" else data.test
         return Measured.of(fit, whole, errors=errors) if len(whole.rows) else None
 
+    def of_piece(part: Part) -> Measured:
+        readers.went_on()
+        return Measured.of(fit, part, errors=errors)
+
     def find() -> list[dict[str, Any] | None]:
         mine = readers.mine(len(stream.shards))
         parts = (_parts(stream, shard, TRAIN if name == "train" else TEST) for shard in mine)
-        own = (_sum(Measured.of(fit, p, errors=errors) for p in each) for each in parts)
+        own = (_sum(map(of_piece, each)) for each in parts)
         return [None if found is None else found.plain() for found in own]
 
     shards = [shard for one in found_by(readers, find) for shard in one]

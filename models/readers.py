@@ -23,6 +23,9 @@ class Readers(Protocol):
     def gather(self, content: bytes) -> list[bytes]:
         """Return what every one gave, in their order."""
 
+    def went_on(self) -> None:
+        """Note that this one has read a piece more, where others may wait for it."""
+
 
 class OneReader:
     """Reads all shards alone."""
@@ -39,6 +42,9 @@ class OneReader:
     def gather(self, content: bytes) -> list[bytes]:
         """Return what was given."""
         return [content]
+
+    def went_on(self) -> None:
+        """Do nothing: nobody waits."""
 
 
 ALONE = OneReader()

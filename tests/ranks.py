@@ -159,7 +159,12 @@ def streamed(size: int, text: str, settings: Sequence[str], apart: bool = False)
 
 
 def divided_stream(size: int, text: str, settings: Sequence[str]) -> list[Any]:
-    """Return the tensors and metrics of a fit, in process 0; of others the metrics."""
+    """Return the tensors and metrics of a fit, in process 0; of others the metrics.
+
+    Process 0 lets the others wait on after every piece of the rows.
+    """
+    from unittest.mock import patch
+
     import torch
 
     from pyromoe.inference import fit
@@ -169,6 +174,8 @@ def divided_stream(size: int, text: str, settings: Sequence[str]) -> list[Any]:
 
     def run(processes: Processes) -> Any:
         torch.set_default_dtype(torch.float64)
+        patch("pyromoe.inference.readers.EVERY", 0.0).start()
+        patch("pyromoe.models.parquet_blocks.PIECE", 40).start()
         found = fit(file, processes=processes)
         tensors = found.tensors() if processes.first else {}
         names = ("log_likelihood", "n", "bic", "icl", "mode")

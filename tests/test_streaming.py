@@ -595,6 +595,9 @@ def test_data_are_told_apart_without_reading_them(
 ) -> None:
     data = load(of_file(write(table(), tmp_path / "t.parquet")))
     other = load(of_file(write(table(x=columns()["x"][::-1]), tmp_path / "u.parquet")))
+    given = [_of_table(table(**c)).stream for c in ({}, {}, {"x": columns()["x"][::-1]})]
+    same, too, changed = (each.blocks.stamp for each in given if each is not None)
+    assert same == too != changed
     again = load(of_file(tmp_path / "t.parquet"))
 
     def refused(*given: object) -> None:
