@@ -4,11 +4,13 @@ r"""Linear maps of chosen experts only.
 
 The rows of one expert stand together, and torch's grouped product multiplies each group by its own
 weights. It is exact: no capacity, no row dropped. On the CPU it takes float32 alone, in rows of
-16 bytes; other numbers are multiplied group by group.
+16 bytes; other numbers are multiplied group by group, on a GPU in one product of groups that are
+filled up to the largest, where that is not much more.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 ALIGNED = 4
 """Numbers of float32 in 16 bytes."""
+GRIDS = ("cuda",)
+"""Devices on which many small products take longer than a large one with gaps."""
+SPARE = 8
+"""A grid has at most so many times the places that are needed."""
 
 
 @library.custom_op("pyromoe::grouped_linear", mutates_args=())
@@ -32,6 +38,8 @@ def grouped_linear(x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
         ends: where the group of each expert ends, (K,), int32.
     """
     if not _is_fast(x, weight):
+        if grid := _grid(x, ends):
+            return torch.bmm(grid.filled(x), weight)[grid.places]
         return torch.cat([rows @ w for rows, w in zip(_groups(x, ends), weight, strict=True)])
     rows, outputs = len(x), weight.shape[-1]
     product = functional.grouped_mm(
@@ -47,6 +55,8 @@ def grouped_linear_backward(
     """Return the gradients in x, (R, D), and in the weights, (K, D, P)."""
     in_x = grouped_linear(gradient, weight.mT.contiguous(), ends)
     if not _is_fast(x, weight):
+        if grid := _grid(x, ends):
+            return in_x, torch.bmm(grid.filled(x).mT, grid.filled(gradient))
         pairs = zip(_groups(x, ends), _groups(gradient, ends), strict=True)
         return in_x, torch.stack([rows.T @ g for rows, g in pairs])
     left, right = _padded(x, 0, 1).T.contiguous(), _padded(gradient, 0, 1)
@@ -146,6 +156,34 @@ class Dispatch:
 def _is_fast(x: Tensor, weight: Tensor) -> bool:
     taken = x.dtype == torch.float32 and x.device.type == "cpu"
     return taken and len(x) > 0 and 0 not in weight.shape
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Groups as rows of a grid of K by the size of the largest."""
+
+    number: int
+    most: int
+    places: tuple[Tensor, Tensor]
+
+    def filled(self, x: Tensor) -> Tensor:
+        """Return rows, (R, D), at their places, (K, M, D), zeros elsewhere."""
+        found = x.new_zeros(self.number, self.most, x.shape[1])
+        found[self.places] = x
+        return found
+
+
+def _grid(x: Tensor, ends: Tensor) -> _Grid | None:
+    """Return where rows lie in a grid; None where groups one by one are better."""
+    if x.device.type not in GRIDS or not len(x):
+        return None
+    sizes = ends.diff(prepend=ends.new_zeros(1))
+    most = int(sizes.max())
+    if most * len(ends) > SPARE * len(x):
+        return None
+    row = torch.arange(len(x), device=x.device)
+    z = torch.searchsorted(ends, row, right=True, out_int32=False)
+    return _Grid(len(ends), most, (z, row - (ends - sizes)[z]))
 
 
 def _groups(x: Tensor, ends: Tensor) -> list[Tensor]:

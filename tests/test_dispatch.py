@@ -14,7 +14,7 @@ from torch import library
 
 from pyromoe.guides import Seeded
 from pyromoe.inference.treatments import TREATMENTS
-from pyromoe.models import MixtureOfExperts, log_joint, mixture
+from pyromoe.models import MixtureOfExperts, dispatch as dispatch_of, log_joint, mixture
 from pyromoe.models.dispatch import Dispatch, grouped_linear
 from pyromoe.models.likelihoods import FAMILIES
 
@@ -23,9 +23,18 @@ SHAPES = [(20, 5, 3, 4), (7, 1, 1, 3), (64, 64, 10, 8), (3, 2, 2, 1), (9, 0, 2, 
 
 @pytest.mark.parametrize(("rows", "inputs", "outputs", "number"), SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("grids", [(), ("cpu",)], ids=["one by one", "in a grid"])
 def test_the_grouped_map_is_each_rows_own(
-    rows: int, inputs: int, outputs: int, number: int, dtype: torch.dtype
+    rows: int,
+    inputs: int,
+    outputs: int,
+    number: int,
+    dtype: torch.dtype,
+    grids: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """On a GPU groups lie in a grid; so they may on the CPU, in double precision."""
+    monkeypatch.setattr(dispatch_of, "GRIDS", grids)
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -47,6 +56,14 @@ def test_the_grouped_map_is_each_rows_own(
         torch.autograd.grad(value, [x, weight, bias], along) for value in (found, expected)
     )
     torch.testing.assert_close(ours, theirs, **close)
+
+
+def test_groups_of_one_expert_alone_are_in_no_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would have many times the places that are needed."""
+    monkeypatch.setattr(dispatch_of, "GRIDS", ("cpu",))
+    x = torch.randn(10, 2)
+    for ends, there in ((torch.arange(1, 11), True), (torch.full((10,), 10), False)):
+        assert (dispatch_of._grid(x, ends.to(torch.int32)) is not None) == there
 
 
 def test_a_wrong_group_is_seen() -> None:
