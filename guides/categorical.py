@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from pyromoe.models.pick import pick
+from pyromoe.models.softmax import log_softmax
 
 
 def log_prob(logits: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -16,7 +17,7 @@ def log_prob(logits: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     tensor([[0.2500],
             [0.2500]])
     """
-    return pick(logits.log_softmax(-1), z)
+    return pick(log_softmax(logits), z)
 
 
 def expectation(log_q: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import torch
 
+from pyromoe.models.softmax import log_softmax, softmax
+
 
 def concrete(
     logits: torch.Tensor, gumbel: torch.Tensor, temperature: float | torch.Tensor
 ) -> torch.Tensor:
     """Return log z, (S, N, K), from logits, (N, K), and Gumbel noise, (S, N, K)."""
-    return ((logits + gumbel) / temperature).log_softmax(-1)
+    return log_softmax((logits + gumbel) / temperature)
 
 
 def log_density(
@@ -63,6 +65,6 @@ def reparameterised(
     the first term and 1 - exp(v_k - v_z) in the second, so their difference is exp(v_k - v_z).
     Tucker et al. (2017), appendix B.
     """
-    b = (v / temperature).softmax(-1)
+    b = softmax(v / temperature)
     moved = b * (slope - (b * slope).sum(-1, keepdim=True)) / temperature
     return moved * (v - v.gather(-1, z[..., None])).exp()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 
+from pyromoe.models.softmax import softmax
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -51,7 +53,7 @@ class FromRaw:
     def categorical(self, logits: torch.Tensor, num_samples: int) -> torch.Tensor:
         """See `Noise.categorical`."""
         uniform = self.raw("uniform", (len(logits), num_samples), logits)
-        cumulated = logits.detach().softmax(-1).cumsum(-1)
+        cumulated = softmax(logits.detach()).cumsum(-1)
         # Counted, not searched: what runs for many members at once has no search of its own.
         z = (cumulated[:, None] <= (uniform * cumulated[:, -1:])[..., None]).sum(-1)
         # A uniform number next to 1 may be rounded up to it: the last category that is possible.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pyro.distributions as dist
 import torch
 
+from pyromoe.models.softmax import log_softmax
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.types import _size
@@ -26,7 +28,7 @@ class Categorical(dist.Categorical):
     def __init__(
         self, logits: Tensor, *, normalised: bool = False, validate_args: bool | None = None
     ) -> None:
-        self.logits = logits if normalised else logits.log_softmax(-1)
+        self.logits = logits if normalised else log_softmax(logits)
         self._param, self._num_events = self.logits, logits.shape[-1]
         shape = logits.shape[:-1]
         super(torch.distributions.Categorical, self).__init__(shape, validate_args=validate_args)

@@ -21,6 +21,7 @@ from pyromoe.models.categorical import Categorical
 from pyromoe.models.gates import Linear
 from pyromoe.models.likelihoods.observed import Observed, is_observed
 from pyromoe.models.networks import Networks
+from pyromoe.models.softmax import log_softmax
 from pyromoe.models.trace import weighted
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class MixtureOfExperts(PyroModule):
     @pyro_method
     def components(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return log p(z = k | x), (N, K), and the experts' parameters, (K, N, ...), at x."""
-        return self.gate_logits(x).log_softmax(-1), self.expert_parameters(x)
+        return log_softmax(self.gate_logits(x)), self.expert_parameters(x)
 
     @pyro_method
     def layers(self) -> list[tuple[Tensor, Tensor]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pyromoe.guides import one_hot
 from pyromoe.guides.categorical import kl_divergence
 from pyromoe.inference.treatments.treatment import Treatment
+from pyromoe.models.softmax import log_softmax, softmax
 
 if TYPE_CHECKING:
     import torch
@@ -44,8 +45,8 @@ def objective(
     log_joint: LogJoint, logits: torch.Tensor, config: Config, state: None, noise: Noise
 ) -> tuple[torch.Tensor, None]:
     """Return an estimate of the ELBO; logits are (N, K)."""
-    forward = (logits.detach() / config.forward_temperature).log_softmax(-1)
-    soft = (logits / config.backward_temperature).softmax(-1)
+    forward = log_softmax(logits.detach() / config.forward_temperature)
+    soft = softmax(logits / config.backward_temperature)
     hard = one_hot(noise.categorical(forward, config.num_samples), logits.shape[-1], soft)
     f = log_joint.likelihood(hard + (soft - soft.detach()))  # (S, N)
     return (f - kl_divergence(logits, log_joint.log_prior)).mean(0), state

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pyromoe.guides import one_hot
 from pyromoe.guides.categorical import kl_divergence
 from pyromoe.inference.treatments.treatment import Treatment
+from pyromoe.models.softmax import softmax
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +56,7 @@ def objective(
     z = noise.categorical(logits, config.num_samples)  # (S, N)
     hard = one_hot(z, logits.shape[-1], logits)
     m = moved(logits.detach(), hard, config.gap)
-    soft = ((logits + m) / config.temperature).softmax(-1)  # (S, N, K)
+    soft = softmax((logits + m) / config.temperature)  # (S, N, K)
     f = log_joint.likelihood(hard + (soft - soft.detach()))
     return (f - kl_divergence(logits, log_joint.log_prior)).mean(0), state
 

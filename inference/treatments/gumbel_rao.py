@@ -17,6 +17,7 @@ from pyromoe.guides import one_hot
 from pyromoe.guides.categorical import gradient_only, kl_divergence
 from pyromoe.guides.concrete import conditional_gumbel
 from pyromoe.inference.treatments.treatment import Treatment
+from pyromoe.models.softmax import softmax
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,7 @@ def objective(
     gumbel = noise.gumbel(logits, repeats * config.num_samples)
     gumbel = gumbel.reshape(repeats, *z.shape, logits.shape[-1])  # (R, S, N, K)
     v = conditional_gumbel(logits.detach(), z.expand(repeats, *z.shape), gumbel)
-    soft = ((v + gradient_only(logits)) / t).softmax(-1).mean(0)  # (S, N, K)
+    soft = softmax((v + gradient_only(logits)) / t).mean(0)  # (S, N, K)
     f = log_joint.likelihood(one_hot(z, logits.shape[-1], soft) + (soft - soft.detach()))
     return (f - kl_divergence(logits, log_joint.log_prior)).mean(0), state
 

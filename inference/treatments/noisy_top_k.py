@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pyromoe.inference.treatments.treatment import Treatment
+from pyromoe.models.softmax import log_softmax
 
 if TYPE_CHECKING:
     from pyromoe.guides import Noise
@@ -67,7 +68,7 @@ def objective(
     kept = min(config.num_evaluated, gate.shape[-1])
     h = gate + config.standard_deviation * noise.normal(gate, 1)[0]
     values, z = h.topk(kept, -1)
-    log_w = values.log_softmax(-1)
+    log_w = log_softmax(values)
     value = (log_joint.likelihood(z.T) + log_w.T).logsumexp(0)
     importance = torch.zeros_like(gate).scatter(-1, z, log_w.exp()).sum(0)
     possible = (gate > -torch.inf).any(0)

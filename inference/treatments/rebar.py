@@ -20,6 +20,7 @@ from pyromoe.guides import log_prob, one_hot
 from pyromoe.guides.categorical import gradient_only
 from pyromoe.guides.concrete import conditional_gumbel, reparameterised
 from pyromoe.inference.treatments.treatment import Treatment
+from pyromoe.models.softmax import softmax
 
 if TYPE_CHECKING:
     from pyromoe.guides import Noise
@@ -52,7 +53,7 @@ def objective(
     v = conditional_gumbel(log_q, z, noise.gumbel(logits, config.num_samples))
     corners = one_hot(z, logits.shape[-1], logits)
     with torch.enable_grad():
-        b = (v / t).softmax(-1).requires_grad_()
+        b = softmax(v / t).requires_grad_()
         values = log_joint.likelihood(torch.cat([corners, b]))  # (2 S, N)
         ell, relaxed = values.chunk(2)
         (slope,) = torch.autograd.grad(relaxed.sum(), b, retain_graph=True)  # (S, N, K)

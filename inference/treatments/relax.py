@@ -21,6 +21,7 @@ from pyromoe.guides.categorical import gradient_only
 from pyromoe.guides.concrete import conditional_gumbel, reparameterised
 from pyromoe.inference import surrogate
 from pyromoe.inference.treatments.treatment import Treatment
+from pyromoe.models.softmax import softmax
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +82,7 @@ def objective(
     features = log_joint.features().to(logits).detach()
     z = noise.categorical(logits, config.num_samples)  # (S, N)
     v = conditional_gumbel(log_q, z, noise.gumbel(logits, config.num_samples))
-    b, corners = (v / t).softmax(-1), one_hot(z, logits.shape[-1], logits)
+    b, corners = softmax(v / t), one_hot(z, logits.shape[-1], logits)
     f = log_joint(z) - log_prob(log_q, z)
 
     def gradient(weights: Mapping[str, torch.Tensor]) -> torch.Tensor:

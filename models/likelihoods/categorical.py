@@ -8,6 +8,7 @@ import torch
 
 from pyromoe.models import categorical
 from pyromoe.models.likelihoods.likelihood import NONE, Likelihood
+from pyromoe.models.softmax import softmax
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +50,7 @@ class Categorical(Likelihood):
 
     def mean(self, **parameters: Tensor) -> Tensor:
         """Return the class probabilities, (..., C)."""
-        return parameters["logits"].softmax(-1)
+        return softmax(parameters["logits"])
 
     def encode(self, y: Tensor, extras: Mapping[str, Tensor] = NONE) -> Tensor:
         """Return the classes one-hot, (N, C)."""
