@@ -99,18 +99,15 @@ class MixtureOfExperts(PyroModule):
     ) -> None:
         super().__init__()
         both = range(num_predictors)
-        self.num_experts, self.mix, self.incomplete = num_experts, mix, incomplete
-        self.num_predictors = num_predictors
+        self.num_experts, self.num_predictors = num_experts, num_predictors
+        self.mix, self.incomplete = mix, incomplete
         self.extras = _places(likelihood, extras, num_predictors)
         seen = both if expert_columns is None else expert_columns
         self.expert_columns = [*(c for c in seen if c not in expert_shared), *expert_shared]
         self.gate_columns = list(both if gate_columns is None else gate_columns)
         sizes = [len(self.expert_columns), *expert_hidden, likelihood.outputs]
         self.experts = bank(
-            num_experts,
-            sizes,
-            activation,
-            generator,
+            *(num_experts, sizes, activation, generator),
             shared=len(expert_shared),
             shared_intercept=shared_intercept,
             dropout=expert_dropout,
