@@ -23,7 +23,9 @@ def is_there(rows: Rows, name: str) -> NDArray[np.bool_]:
     missing = column.is_null(nan_is_null=True)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         trimmed = pyarrow.compute.utf8_trim_whitespace(column)
-        missing = pyarrow.compute.or_kleene(missing, pyarrow.compute.equal(trimmed, ""))
+        # By a pattern: to compare with a text of Python's, pyarrow would import pandas.
+        blank = pyarrow.compute.match_substring_regex(trimmed, "^$")
+        missing = pyarrow.compute.or_kleene(missing, blank)
     # A value of text that is missing equals nothing, but it is missing.
     there: NDArray[np.bool_] = plain_array(missing.cast(pa.uint8())) == 0
     return there

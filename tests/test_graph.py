@@ -477,8 +477,8 @@ def test_a_restart_that_breaks_down_leaves_the_others_alone(
     """The second of three starts at infinity."""
     built = build_model
 
-    def build(*args: Any) -> Any:
-        model, guide = built(*args)
+    def build(*args: Any, **options: Any) -> Any:
+        model, guide = built(*args, **options)
         calls.append(1)
         if len(calls) == 2:
             with torch.no_grad():
