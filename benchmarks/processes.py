@@ -1,6 +1,6 @@
 """Throughput of one process and of several on one machine, for a fit bound by arithmetic.
 
-    python benchmarks/processes.py [--processes 2] [--rounds 3] [--width 256] [--epochs 6]
+    python benchmarks/processes.py [--processes 2] [--rounds 3] [--width 256] [--epochs 40]
 
 Eight shards a batch, 1,437 handwritten digits in it, eight experts with two hidden layers. The fits
 are started by torchrun and take turns; steps a second are those of the fit itself, without its
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2, help="compared with one")
     parser.add_argument("--rounds", type=int, default=3, help="fits of each")
     parser.add_argument("--width", type=int, default=256, help="of the hidden layers")
-    parser.add_argument("--epochs", type=int, default=6, help="steps of a fit")
+    parser.add_argument("--epochs", type=int, default=40, help="steps of a fit")
     parser.add_argument("--treatment", default="enumerate", help="of z")
     args = parser.parse_args()
     print(f"torch {torch.__version__}, {os.cpu_count()} cores, {platform.machine()}")
