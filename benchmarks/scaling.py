@@ -40,7 +40,7 @@ BYTES = 4
 """Of a number in single precision."""
 OF_UNITS = 8
 """Operations on each number of a hidden layer: bias, relu, and their gradients."""
-OF_PAIRS = 60
+OF_PAIRS = 45
 """The same for each pair of row and expert: likelihood, gate, sum over z, gradients."""
 OF_SHARD = 4
 """The same for each parameter in each shard: its gradient as a vector, weighted, added up."""
