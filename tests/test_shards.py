@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.treatments import Treatment
 
+EAGER = ["fit.mode=eager", "fit.epochs=1", "fit.shards=2"]
 NAMED = ["enumerate", "leave_one_out", "gumbel_softmax", "straight_through_gumbel_softmax"]
 
 
@@ -105,10 +106,10 @@ def test_shards_of_an_exact_gradient_make_the_step_of_the_whole_batch(
 def test_one_process_and_several_end_in_the_same_bits() -> None:
     """Every treatment in Python, those named in the issue of a fit as graphs too.
 
-    Of the 188 rows the last batch has three, so that some shards are empty.
+    Of the 188 rows the last batch has four, so that some shards are empty.
     """
-    ways = [[f"treatment={name}", "fit.mode=eager", "fit.epochs=1"] for name in TREATMENTS]
-    ways += [[f"treatment={name}", "fit.restarts=2", "fit.batch_size=37"] for name in NAMED]
+    ways = [[f"treatment={name}", *EAGER] for name in TREATMENTS]
+    ways += [[f"treatment={name}", "fit.restarts=2", "fit.batch_size=184"] for name in NAMED]
     ways += [
         ["treatment=reinforce", "fit.batch_size=full", "guide.weights=mean_field"],
         ["treatment=leave_one_out", "fit.early_stopping={}", "fit.optimiser=sgd"],
