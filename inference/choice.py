@@ -143,6 +143,25 @@ def settle(spec: Spec, rows: int, shards: int = 1) -> Spec:
     return spec.model_copy(update={"fit": settled})
 
 
+def check_shards(file: SpecFile, spec: Spec, rows: int) -> None:
+    """Refuse more shards than a batch has rows.
+
+    Args:
+        file: where its settings stand.
+        spec: the same, settled.
+        rows: N, in the training data.
+
+    Raises:
+        InputError: naming how many there may be.
+    """
+    size, number = spec.fit.batch_size, spec.fit.shards or 1
+    batch = rows if size == "full" else min(size, rows)
+    if number > batch:
+        what = f"{number} shards of a batch that has {batch} row{'s' * (batch > 1)}"
+        remedy = f"set it to {batch} or fewer, or take a larger fit.batch_size"
+        raise file.error("fit.shards", what, remedy)
+
+
 def _mode(spec: Spec, rows: int) -> bool:
     """Whether a guide begins at the mode of the posterior, which is found best exactly."""
     on_cpu = spec.fit.device == "cpu"

@@ -51,7 +51,7 @@ app.command()(new)
 def check(spec: SpecPath, set_: Settings = None) -> None:
     """Validate a spec and its data, and print every default."""
     lightly()
-    from pyromoe.inference.choice import settle
+    from pyromoe.inference.choice import check_shards, settle
     from pyromoe.inference.plan import make_plan
     from pyromoe.models.data import load
     from pyromoe.models.spec_file import read_spec, to_yaml
@@ -61,6 +61,7 @@ def check(spec: SpecPath, set_: Settings = None) -> None:
     with terminal.progress() as report:
         data = load(file, report)
     settled = settle(plan.spec, data.size)
+    check_shards(file, settled, data.size)
     terminal.out.print(to_yaml(settled), markup=False, end="")
     columns = data.encoding.columns
     classes = f", {data.encoding.num_classes} classes" if data.encoding.num_classes else ""

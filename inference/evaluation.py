@@ -74,6 +74,7 @@ class Evaluation:
         own = []
         for a, b in zip(self.shards.of(x), self.shards.of(y), strict=True):
             totals, shares = self._of(values, a, b)
+            shares = shares if len(a) else torch.zeros_like(shares)  # not the mean of none
             own.append(torch.cat([totals[:, None], shares.double() * len(a)], 1).flatten())
         for member in self.members if self.shards.experts else []:
             _wait(member.model, member.guide)

@@ -55,7 +55,8 @@ class Shards:
 
     def __post_init__(self) -> None:
         if self.number < self.processes.size:
-            what = f"{self.number} shards for {self.processes.size} processes"
+            several = "s" * (self.number > 1)
+            what = f"{self.number} shard{several} for {self.processes.size} processes"
             raise InputError(what, field="fit.shards", remedy="set it to a multiple of these")
 
     @property

@@ -11,7 +11,7 @@ import torch
 
 from pyromoe.guides import WeightGuide
 from pyromoe.inference.budget import Budget
-from pyromoe.inference.choice import settle
+from pyromoe.inference.choice import check_shards, settle
 from pyromoe.inference.diagnosis import CORRECT, values_at_fault
 from pyromoe.inference.divided import divides, put_together
 from pyromoe.inference.events import silent, tell_end, told
@@ -102,11 +102,11 @@ def fit(
     if at_fault := values_at_fault(data):
         raise NumericalError(f"{data.source}: {at_fault}; {CORRECT}")
     spec = settle(plan.spec, data.size, usual(processes))
+    check_shards(file, spec, data.size)
+    plan, shards = dataclasses.replace(plan, spec=spec), Shards()
     experts = divides(file, spec, processes)
-    plan, shards = (
-        dataclasses.replace(plan, spec=spec),
-        Shards(spec.fit.shards or 1, processes, experts),
-    )
+    if spec.fit.optimiser not in CONVERGED:  # these are found by each process alone
+        shards = Shards(spec.fit.shards or 1, processes, experts)
     if checkpoints is not None:
         recognise(checkpoints, plan.spec, data, budget)
     with one_thread(), told(log, plan, data):

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from problems import asks_for, problem
-from ranks import asked, in_a_fresh_process
+from ranks import SPEC, asked, in_a_fresh_process
 from torch import Tensor
 
-from pyromoe.inference import TREATMENTS, Processes, ShardedStep, Shards, Step, Treatment_ELBO
+from pyromoe.guides import Seeded
+from pyromoe.inference import TREATMENTS, Processes, ShardedStep, Shards, Step, Treatment_ELBO, fit
 from pyromoe.inference.shards import SMALL, key
-from pyromoe.models import InputError
+from pyromoe.models import InputError, parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,6 +124,39 @@ def test_one_process_and_several_end_in_the_same_bits() -> None:
         if i >= len(TREATMENTS):
             each |= {*found[2 * len(ways) + i - len(TREATMENTS)]}
         assert len(each) == 1, way
+
+
+def test_shards_and_steps_have_noise_of_their_own() -> None:
+    """The same rows in every shard: with the same noise they would make the step of one."""
+    p, treatment = problem(num_data=2), "reinforce"
+    repeated = p.x.repeat(8, 1), p.y.repeat(8)
+
+    def step_over(x: Tensor, y: Tensor, number: int, rate: float) -> tuple[ShardedStep, Tensor]:
+        copy = problem(num_data=2)
+        elbo = Treatment_ELBO(treatment, noise=Seeded(3))
+        guide = copy.guide("jensen")
+        step = ShardedStep(elbo, copy.model, guide, shards=Shards(number), optimiser="sgd")
+        return step, step(x, y, len(x), learning_rate=rate) / len(x)
+
+    one, _ = step_over(p.x, p.y, 1, 0.1)
+    eight, _ = step_over(*repeated, 8, 0.1 / 8)
+    assert not torch.allclose(one.values, eight.values)
+    still, first = step_over(*repeated, 8, 0.0)
+    assert not torch.isclose(first, still(*repeated, 16, learning_rate=0.0) / 16)
+
+
+def test_more_shards_than_rows_of_a_batch_are_refused() -> None:
+    spec = parse_spec(SPEC, "engel.yaml", ["fit.batch_size=4"])
+    with pytest.raises(
+        InputError, match="8 shards of a batch that has 4 rows; set it to 4 or fewer"
+    ):
+        fit(spec)
+
+
+def test_what_is_maximised_exactly_is_found_by_each_process_alone() -> None:
+    way = ["fit.optimiser=lbfgs", "fit.restarts=2"]
+    alone, together = asked([(1, way), (2, way)])
+    assert {*alone} == {*together}
 
 
 def test_the_number_of_shards_is_part_of_the_result() -> None:
