@@ -21,7 +21,6 @@ from pyromoe.inference.divided import divided_tensors
 from pyromoe.inference.members import shaped
 from pyromoe.inference.optimisers import OPTIMISERS
 from pyromoe.inference.sharded import ShardedStep
-from pyromoe.inference.shards import Shards, key
 from pyromoe.inference.step import Step
 from pyromoe.models.divided_networks import DividedNetworks
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from pyromoe.guides import WeightedGuide
     from pyromoe.inference.call import Call
     from pyromoe.inference.elbo import Treatment_ELBO
+    from pyromoe.inference.shards import Shards
     from pyromoe.models import MixtureOfExperts
     from pyromoe.models.fit_settings import Fit
 
@@ -92,7 +92,7 @@ class DividedStep(ShardedStep):
         own, gradient = [], torch.zeros_like(self.values)
         for i, (piece, call) in enumerate(zip(given, calls, strict=True)):
             weight = counts[i] / rows if i < len(mine) else 0.0
-            self.members[0].source.manual_seed(key(self.seeds[0], self.taken, mine.start + i))
+            self._seed(mine.start + i)
             loss, found, *state = self._of_rows(call, piece, knobs, weight)
             gradient += found
             own.append(self._flat([loss, found[~self.own], *(leaf * weight for leaf in state)]))
@@ -102,12 +102,10 @@ class DividedStep(ShardedStep):
         loss, common, *state = self._parts(total)
         gradient[~self.own] = common
         self.asked = bool(total[-1])
-        with torch.no_grad():
-            step = self.optimiser.with_gradient(lambda values, *found: list(found))
-            before = [*self.moments, self.values]
-            loss, fine, *after = step(knobs[0], self.scale, *before, loss, gradient, *state)
-            fine = torch.full_like(fine, self.everywhere(bool(fine)))
-            return self._taken(knobs[0], loss, fine, *after)
+        return self._stepped(knobs, loss, gradient, state)
+
+    def _fine(self, fine: Tensor) -> Tensor:
+        return torch.full_like(fine, self.everywhere(bool(fine)))
 
     def everywhere(self, fine: bool) -> bool:
         """See `Step.everywhere`."""

@@ -74,7 +74,6 @@ class Evaluation:
         own = []
         for a, b in zip(self.shards.of(x), self.shards.of(y), strict=True):
             totals, shares = self._of(values, a, b)
-            shares = shares if len(a) else torch.zeros_like(shares)  # not the mean of none
             own.append(torch.cat([totals[:, None], shares.double() * len(a)], 1).flatten())
         for member in self.members if self.shards.experts else []:
             _wait(member.model, member.guide)
@@ -83,9 +82,13 @@ class Evaluation:
 
     def _of(self, values: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return totals, (R,), and mean responsibilities, (R, K), of some of the rows."""
+        if not len(x):  # a shard of few rows may have none
+            number = self.members[0].model.num_experts
+            shares = values.new_zeros(len(self.members), number)
+            return shares[:, 0].double(), shares
         if len(x) not in self.graphs:
             self.graphs[len(x)] = None
-            if 0 < len(x) <= CHUNK and len(self.members) > 1:
+            if len(x) <= CHUNK and len(self.members) > 1:
                 with suppress(RuntimeError, TypeError, ValueError, NotImplementedError):
                     self.graphs[len(x)] = self._captured(values, x, y)
         with torch.no_grad(), pyro.validation_enabled(False):  # it is asked what is finite

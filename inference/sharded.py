@@ -121,16 +121,31 @@ class ShardedStep(Step):
         for s, piece, call, count in zip(self.shards.mine, pieces, calls, counts, strict=True):
             found = None
             if call is not None:
-                for member, seed in zip(self.members, self.seeds, strict=True):
-                    member.source.manual_seed(key(seed, self.taken, s))
+                self._seed(s)
                 found = self._of_shard(call, knobs)(tensors_in(piece), knobs)
             own.append(self._weighted(found, count / rows))
         loss, gradient, *state, asked = self._split(self.shards.total(own))
         self.asked = bool(asked)
+        return self._stepped(knobs, loss, gradient, state)
+
+    def _seed(self, shard: int) -> None:
+        """Begin the noise of a shard."""
+        for member, seed in zip(self.members, self.seeds, strict=True):
+            member.source.manual_seed(key(seed, self.taken, shard))
+
+    def _stepped(
+        self, knobs: list[Tensor], loss: Tensor, gradient: Tensor, state: Sequence[Tensor]
+    ) -> Tensor:
+        """Do the optimiser's part of a step; return the loss."""
         with torch.no_grad():
             step = self.optimiser.with_gradient(lambda values, *found: list(found))
             given = [*self.moments, self.values, loss, gradient, *state]
-            return self._taken(knobs[0], *step(knobs[0], self.scale, *given))
+            loss, fine, *after = step(knobs[0], self.scale, *given)
+            return self._taken(knobs[0], loss, self._fine(fine), *after)
+
+    def _fine(self, fine: Tensor) -> Tensor:
+        """Return whether each member may take the step, (1,) or (R, 1); all processes know it."""
+        return fine
 
     def agreed(self, *, stops: bool) -> bool:
         """Return whether any process was asked to stop before the last step, so that all do."""

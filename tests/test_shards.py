@@ -13,8 +13,13 @@ from torch import Tensor
 
 from pyromoe.guides import Seeded
 from pyromoe.inference import TREATMENTS, Processes, ShardedStep, Shards, Step, Treatment_ELBO, fit
+from pyromoe.inference.evaluation import Evaluation
+from pyromoe.inference.plan import make_plan
+from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.restarts import start
 from pyromoe.inference.shards import SMALL, key
 from pyromoe.models import InputError, parse_spec
+from pyromoe.models.data import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,6 +148,22 @@ def test_shards_and_steps_have_noise_of_their_own() -> None:
     assert not torch.allclose(one.values, eight.values)
     still, first = step_over(*repeated, 8, 0.0)
     assert not torch.isclose(first, still(*repeated, 16, learning_rate=0.0) / 16)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("rows", [21, 2])
+def test_what_shards_are_evaluated_to_is_that_of_all_rows(number: int, rows: int) -> None:
+    """Of several members too; of two rows some shards have none."""
+    spec = parse_spec(SPEC, "engel.yaml", ["fit.precision=float64"])
+    plan, data = make_plan(spec), load(spec)
+    made = [start(plan, data, r) for r in range(number)]
+    members = [(elbo, restart.model, restart.guide) for restart, elbo, _ in made]
+    step = Step(*members[0], beside=members[1:])
+    x, y = (t[:rows] for t in to_tensors(data.train, plan.spec))
+    expected, of_all = Evaluation(step.members)(step.values, x, y)
+    totals, shares = Evaluation(step.members, Shards(5))(step.values, x, y)
+    assert totals == pytest.approx(expected, rel=1e-12)
+    torch.testing.assert_close(shares, of_all, rtol=1e-12, atol=1e-12)
 
 
 def test_more_shards_than_rows_of_a_batch_are_refused() -> None:
