@@ -29,8 +29,6 @@ LONGEST = 10.0
 """A first step along a direction is no longer than this, or than the parameters themselves."""
 MEMORY = 20
 """Of L-BFGS, in pairs."""
-MEMORY = 20
-"""Of L-BFGS, in pairs."""
 PARTS = ("values", "value", "gradient", "iterations")
 
 

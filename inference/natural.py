@@ -69,7 +69,13 @@ class Natural(nn.Module):
 
     def _of_gate(self, weights: dict[str, Tensor]) -> Named:
         of_gate = run_given(self.model.gate_coefficients, weights)
-        given = {name: (dims, value) for name, dims, value in of_gate}
+        given: Named = {name: (dims, value) for name, dims, value in of_gate}
+        if "gate_mean" in given:
+            mean, sd = moments(self.encoding, self.model.gate_columns)
+            for name, shift in (("gate_mean", mean), ("gate_sd", 0.0)):
+                dims, value = given[name]
+                given[name] = dims, value * value.new_tensor(sd) + value.new_tensor(shift)
+            return given
         if "gate_intercept" not in given:
             return {}
         intercept = given["gate_intercept"][1][:, None]

@@ -32,7 +32,9 @@ All settings: pyromoe check prints them with their values, docs/spec.md explains
 ASKED = "A few questions; Enter takes the answer in brackets, and the spec can be edited later."
 UNASKED = "Nobody is asked, and every guess is taken; options and the spec can say otherwise."
 MOST_SHOWN = 40
-GateKind = Literal["equal", "constant", "linear", "mlp", "cosine", "top_k", "stick_breaking"]
+GateKind = Literal[
+    "equal", "constant", "linear", "mlp", "cosine", "top_k", "stick_breaking", "gaussian"
+]
 
 
 def new(

@@ -132,6 +132,7 @@ def _coordinates(fit: Fit, rows: int) -> dict[str, Any]:
         "predictor": columns,
         "expert_predictor": columns[fit.model.expert_columns],
         "gate_predictor": columns[fit.model.gate_columns],
+        "gate_predictor_2": columns[fit.model.gate_columns],
         "class": np.array(fit.encoding.target.labels, dtype=object),
         "output": np.array(output_names(fit), dtype=object),
         "between": np.array(_between(fit.encoding.target.labels), dtype=object),

@@ -2,6 +2,7 @@ r"""Standard errors of the parameters of a fit of maximum likelihood.
 
     information    I = -d^2/dv^2 (log p(y | x) + log prior),    cov v = I^-1
     sandwich       cov v = I^-1 (sum_n s_n s_n') I^-1,    s_n = d/dv log p(y_n | x_n)
+                   and of what the row adds to the gate's terms, log p(x_n) for instance
     natural units  cov f(v) = J cov v J',    J = df/dv
 
 The information is the observed one (Efron and Hinkley, 1978); the sandwich holds where the model is
@@ -24,7 +25,7 @@ from pyromoe.inference.natural import Named, Natural
 from pyromoe.inference.probabilities import to_tensors
 from pyromoe.models import log_joint
 from pyromoe.models.errors import InputError
-from pyromoe.models.trace import parameters_passed_in
+from pyromoe.models.trace import parameters_passed_in, run_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +65,7 @@ def standard_errors(fit: Fit, method: Method = "information") -> Named:
     root = directions[:, known] / size[known].sqrt()
     covariance = root @ root.T
     if method == "sandwich":
-        scores = jacobian(surface.each, at)
+        scores = jacobian(surface.terms, at)
         covariance = covariance @ (scores.T @ scores) @ covariance
     named = surface.parameters_at(at)
     slopes = jacobian(lambda v: _flat(surface.parameters_at(v)), at).nan_to_num()
@@ -106,8 +107,13 @@ class Surface(nn.Module):
         found: Tensor = self._at(values, self._each)
         return found
 
+    def terms(self, values: Tensor) -> Tensor:
+        """Return all that each row adds to what is maximised, (N,), nats."""
+        found: Tensor = self._at(values, self._terms)
+        return found
+
     def prior(self, values: Tensor) -> Tensor:
-        """Return the log prior, nats."""
+        """Return the log prior and the gate's terms, nats."""
         found: Tensor = self._at(values, self._prior)
         return found
 
@@ -123,6 +129,14 @@ class Surface(nn.Module):
     def _each(self) -> Tensor:
         each: Tensor = self._joint().enumerate().logsumexp(0)
         return each * self.natural.model.weight(self.x)
+
+    def _terms(self) -> Tensor:
+        model, weights = self.natural.model, self.natural.guide.weights.values()
+        of_gate = run_given(
+            model.given, weights, lambda: model.gate.log_terms(model.gate_sees(self.x))
+        )
+        each = self._each()
+        return each if of_gate is None else each + of_gate * model.weight(self.x)
 
     def _prior(self) -> Tensor:
         return torch.as_tensor(self._joint().log_prior_of_weights)

@@ -34,7 +34,7 @@ def warned(
         nested: the best of each simpler model.
     """
     kinds = ("name", "what", "remedy")
-    every = [*_of_surface(modes, found, best), *_of_solution(found), *_of_starts(best, modes)]
+    every = [*_of_surface(modes, found, best), *_of_solution(found, best), *_of_starts(best, modes)]
     return [dict(zip(kinds, each, strict=True)) for each in [*every, *_of_nested(modes, nested)]]
 
 
@@ -58,8 +58,8 @@ def _of_surface(modes: Sequence[Mode], found: Faults, best: Restart) -> Iterator
         yield "scale_at_floor", what, "look for repeated rows, or a response without noise"
 
 
-def _of_solution(found: Faults) -> Iterator[tuple[str, ...]]:
-    if found.hard:
+def _of_solution(found: Faults, best: Restart) -> Iterator[tuple[str, ...]]:
+    if found.hard and not best.model.gate.generative:  # whose slope the predictors bound
         what = f"the gate is a step between experts {_pairs(found.hard)}: its slope has no maximum"
         yield (
             "hard_gate",

@@ -109,9 +109,24 @@ class StickBreakingGate(_Gate):
     ] = 0.1
 
 
+class GaussianGate(_Gate):
+    """A normal distribution of the predictors for each expert, fitted to them too."""
+
+    kind: Annotated[Literal["gaussian"], Field(description="Where the predictors lie.")]
+    predictors: Seen = "all"
+    covariance: Annotated[
+        Literal["full", "diagonal", "shared", "shared_diagonal"],
+        Field(description="A covariance for each expert, whole or diagonal, or one for all."),
+    ] = "shared"
+    density: Annotated[
+        float,
+        Field(ge=0, le=1, description="Weight of log p(x) beside log p(y | x): 1 for the joint."),
+    ] = 1.0
+
+
 def linear_if_unsaid(value: object) -> object:
     """Fill in the kind that a gate has by default."""
     return {"kind": "linear", **value} if isinstance(value, dict) else value
 
 
-Gate = EqualGate | NetworkGate | CosineGate | TopKGate | StickBreakingGate
+Gate = EqualGate | NetworkGate | CosineGate | TopKGate | StickBreakingGate | GaussianGate

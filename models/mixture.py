@@ -120,8 +120,12 @@ class MixtureOfExperts(PyroModule):
 
     def gate_logits(self, x: Tensor) -> Tensor:
         """Return the unnormalised log p(z = k | x), (N, K), at x, (N, D) or (N, M, D)."""
-        logits: Tensor = self.gate(_columns(_first(x), self.gate_columns))
+        logits: Tensor = self.gate(self.gate_sees(x))
         return logits
+
+    def gate_sees(self, x: Tensor) -> Tensor:
+        """Return the predictors of the gate, (N, D), at x, (N, D) or (N, M, D)."""
+        return _columns(_first(x), self.gate_columns)
 
     def expert_parameters(self, x: Tensor) -> dict[str, Tensor]:
         """Return the likelihood's parameters under each expert, (K, N, ...), at x, (N, D).
@@ -145,13 +149,14 @@ class MixtureOfExperts(PyroModule):
                 plate then scales the batch up.
         """
         logits = self.gate_logits(x)
-        of_gate = self.gate.log_factor(_columns(_first(x), self.gate_columns), size or len(x))
+        weight = self.weight(x)
+        of_gate = self.gate.log_factor(self.gate_sees(x), size or len(x), weight)
         if of_gate is not None:
             pyro.factor("gate_factor", of_gate)
         layers = self.experts.layers()  # sites of their own, outside of the plate
         self.likelihood.draw_own()
         data = pyro.plate("data", size or len(x), subsample=x if size else None, dim=-1)
-        with data, weighted(self.weight(x)):
+        with data, weighted(weight):
             z = pyro.sample("z", Categorical(logits), infer={"enumerate": "parallel"})
             drawn: Tensor = pyro.sample("y", self._response(x, z, layers), obs=y)
         return drawn

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pyromoe.models.data_settings import Data
 from pyromoe.models.family_settings import Likelihood, Likelihoods, Mixed, MultivariateNormal
-from pyromoe.models.gate_settings import Gate, NetworkGate, TopKGate, linear_if_unsaid
+from pyromoe.models.gate_settings import Gate, GaussianGate, NetworkGate, TopKGate, linear_if_unsaid
 from pyromoe.models.model_settings import Experts
 from pyromoe.models.responses import RESPONSES, families
 from pyromoe.models.settings import Section, problem
@@ -132,6 +132,9 @@ def check_gate(spec: ModelSpec) -> None:
     if isinstance(gate, TopKGate) and gate.active > number:
         what, remedy = f"{gate.active} of {number} experts", f"write at most {number}"
         raise problem(what, remedy, at=("gate", "active"))
+    if isinstance(gate, GaussianGate) and spec.data.standardise == "none":
+        what = "a gaussian gate takes predictors of mean 0 and spread 1, and these stay as they are"
+        raise problem(what, "set data.standardise: predictors", at=("gate", "kind"))
 
 
 def check_predictors(spec: ModelSpec) -> None:

@@ -17,6 +17,9 @@ import torch
 from problems import no_guide
 from pyro import poutine
 from scipy.special import expit, log_softmax, logsumexp  # type: ignore[import-untyped]
+from sklearn.discriminant_analysis import (  # type: ignore[import-untyped]
+    LinearDiscriminantAnalysis,
+)
 from torch.func import functional_call
 
 from pyromoe.guides import AmortisedGuide, PointGuide, PriorGuide, WeightedGuide
@@ -31,8 +34,9 @@ from pyromoe.inference.summaries.experts import pruned_below
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.inference.verified import seal
 from pyromoe.models import MixtureOfExperts, log_joint
+from pyromoe.models.datasets import read_dataset
 from pyromoe.models.gate_settings import Gate as GateSettings
-from pyromoe.models.gates import GATES, Gate
+from pyromoe.models.gates import GATES, Gate, Gaussian
 from pyromoe.models.likelihoods import Normal
 from pyromoe.models.spec_file import parse_spec, to_yaml
 from pyromoe.models.trace import run_given
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.auto import Mode
     from pyromoe.inference.result import Fit
+    from pyromoe.models.gates.gaussian import Covariance
 
 N, K, D = 6, 4, 2
 infer: Any = pyro.infer
@@ -64,6 +69,8 @@ def arguments(name: str, k: int = K) -> dict[str, Any]:
         "balance": 0.3,
         "z_loss": 0.1,
         "concentration": 0.7,
+        "covariance": "full",
+        "density": 0.7,
     }
     own = [
         p for p, v in inspect.signature(GATES[name]).parameters.items() if v.kind == v.KEYWORD_ONLY
@@ -176,6 +183,16 @@ def _bound(t: float, sd: float) -> float:
     return -float(best.fun)
 
 
+def _gaussian(p: Any, x: Any, o: Any) -> Any:
+    logits = p["intercept"] + np.zeros((len(x), K))
+    for k in range(K):
+        root = np.diag(np.exp(p["log_diagonal"][k]))
+        root[np.tril_indices(D, -1)] = p["below"][k]
+        law = scipy.stats.multivariate_normal(p["mean"][k], np.linalg.inv(root @ root.T))
+        logits[:, k] += law.logpdf(x)
+    return logits
+
+
 FORMULAS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "equal": lambda p, x, o: np.zeros((len(x), K)),
     "constant": lambda p, x, o: np.tile(p["bias_0"][0, 0], (len(x), 1)),
@@ -185,6 +202,7 @@ FORMULAS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "cosine": _cosine,
     "top_k": _top_k,
     "stick_breaking": _stick_breaking,
+    "gaussian": _gaussian,
 }
 
 
@@ -389,6 +407,10 @@ def gradients(loss: Tensor, parameters: list[Any]) -> list[Tensor]:
     return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
 
 
+OF_ITS_OWN = {("gaussian", "log_diagonal"), ("gaussian", "below")}
+"""Sites whose prior is not normal; they have a test of their own."""
+
+
 @each
 def test_its_prior_is_independent_normals(name: str) -> None:
     model, (x, y) = mixture(name), rows()
@@ -399,12 +421,59 @@ def test_its_prior_is_independent_normals(name: str) -> None:
     assert {*own} | {n for n, _ in model.gate.named_parameters()} == {*before}
     trace = poutine.trace(poutine.condition(model, data=points.values())).get_trace(x, y)
     for n in own:
+        if (name, n) in OF_ITS_OWN:
+            continue
         fn: Any = trace.nodes[f"gate.{n}"]["fn"]
         layer = arguments(name).get("hidden") and "weight" in n
         scale = 1.3 / np.sqrt(before[n].shape[-2]) if layer else 1.3
         mean = first[n] if np.ndim(first[n]) == 0 else 0.0
         expected = scipy.stats.norm(mean, scale).logpdf(before[n]).sum()
         assert float(fn.log_prob(torch.from_numpy(before[n]))) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal", "shared", "shared_diagonal"])
+@pytest.mark.parametrize("inputs", [1, 3])
+def test_the_inverse_covariance_of_a_gaussian_gate_is_wishart(
+    covariance: Covariance, inputs: int
+) -> None:
+    """SciPy's density of L L', with the volumes of L -> L L' and of log L_ii -> L_ii."""
+    k, generator = 4, torch.Generator().manual_seed(0)
+    made = Gaussian(inputs, k, generator, covariance=covariance)
+    shaken(made, generator)
+    values = {n: p.detach() for n, p in made.named_parameters()}
+    made.place_prior(1.3)
+    trace = poutine.trace(poutine.condition(made, data=values)).get_trace(torch.zeros(1, inputs))
+    found = sum(
+        float(site["fn"].log_prob(site["value"]))
+        for name, site in trace.nodes.items()
+        if name in ("log_diagonal", "below")
+    )
+    spread, expected = k ** (-2 / inputs), 0.0
+    for i, diagonal in enumerate(values["log_diagonal"].exp().numpy()):
+        root = np.diag(diagonal)
+        if "below" in values:
+            root[np.tril_indices(inputs, -1)] = values["below"][i]
+            blocks = [(root @ root.T, diagonal)]
+        else:
+            blocks = [(np.array([[d * d]]), np.array([d])) for d in diagonal]
+        for inverse, own in blocks:
+            size = len(own)
+            law = scipy.stats.wishart(size + 2, np.eye(size) / ((size + 2) * spread))
+            expected += law.logpdf(inverse) + size * np.log(2) + np.log(own).sum()
+            expected += (np.arange(size, 0, -1) * np.log(own)).sum()
+    assert found == pytest.approx(expected, rel=1e-10)
+
+
+@each
+def test_a_row_of_weight_two_is_there_twice(name: str) -> None:
+    made, (x, _) = gate(name), rows()
+    times = torch.arange(N) % 3 + 1
+    found = made.log_factor(x, N, times.double())
+    expected = made.log_factor(x.repeat_interleave(times, 0), int(times.sum()))
+    if expected is None or found is None:
+        assert found is expected
+    else:
+        assert_close(found, expected)
 
 
 @each
@@ -603,6 +672,27 @@ def test_its_coefficients_are_in_the_posterior(name: str) -> None:
 def responsibilities(found: Fit) -> Tensor:
     assert found.data is not None
     return found.responsibilities(*to_tensors(found.data.train, found.spec))
+
+
+def test_a_gaussian_gate_of_as_many_experts_as_classes_is_discriminant_analysis() -> None:
+    """Constant experts that are sure of their class leave scikit-learn's, of likelihood's scale."""
+    table, response = read_dataset("wine")
+    columns = {name: table[name].to_numpy() for name in table.column_names}
+    text = (
+        f"data: {{response: {response}, split: {{test: 0}}}}\nlikelihood: {{family: categorical}}\n"
+        "experts: {number: 3, predictors: []}\ngate: {kind: gaussian}\n"
+        "priors: {experts: {scale: 1000}, gate: {kind: none}}\n"
+        "fit: {optimiser: lbfgs, restarts: 2}\noutput: {draws: 5}\n"
+    )
+    found = fit(parse_spec(text, "s").spec, columns)
+    assert found.data is not None
+    x, y = to_tensors(found.data.train, found.spec)
+    with torch.no_grad():
+        gate, parameters = found.components(x)
+        p = torch.einsum("nk,knc->nc", gate, parameters["logits"].softmax(-1))
+    theirs = LinearDiscriminantAnalysis(solver="lsqr").fit(x.numpy(), y.numpy())
+    np.testing.assert_allclose(p.numpy(), theirs.predict_proba(x.numpy()), atol=1e-4)
+    assert not found.metrics["warnings"]  # a gate that is a step, but for want of noise in x
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pyromoe.models.gates.constant import Constant
 from pyromoe.models.gates.cosine import Cosine
 from pyromoe.models.gates.equal import Equal
 from pyromoe.models.gates.gate import Gate
+from pyromoe.models.gates.gaussian import Gaussian
 from pyromoe.models.gates.hierarchical import Hierarchical
 from pyromoe.models.gates.linear import Linear
 from pyromoe.models.gates.mlp import Mlp
@@ -23,6 +24,7 @@ __all__ = [
     "Cosine",
     "Equal",
     "Gate",
+    "Gaussian",
     "Hierarchical",
     "Linear",
     "Mlp",
@@ -38,6 +40,7 @@ GATES: dict[str, Callable[..., Gate]] = {
     "hierarchical": Hierarchical,
     "cosine": Cosine,
     "top_k": TopK,
+    "gaussian": Gaussian,
     "stick_breaking": StickBreaking,
 }
 """Every gate by its name in a spec."""

@@ -35,6 +35,8 @@ class Gate(PyroModule):
 
     redundant: int = 0
     """How many parameters more it has than probabilities can tell apart."""
+    generative: bool = False
+    """Whether it is fitted to what the predictors look like, too, by its `log_terms`."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -48,17 +50,30 @@ class Gate(PyroModule):
         """
         return {}
 
-    def log_factor(self, x: Tensor, size: int) -> Tensor | None:
-        """Return what is maximised beside log p(y | x) of the whole data, a scalar in nats.
+    def log_terms(self, x: Tensor) -> Tensor | None:
+        """Return what each row adds to what is maximised, beside its log p(y | x), (N,) in nats.
 
         Args:
-            x: predictors of a batch, (N, D).
-            size: the number of rows of the whole data set.
+            x: predictors, (N, D).
 
         Returns:
             None where there is nothing.
         """
         return None
+
+    def log_factor(self, x: Tensor, size: int, weight: Tensor | float = 1.0) -> Tensor | None:
+        """Return what is maximised beside log p(y | x) of the whole data, a scalar in nats.
+
+        Args:
+            x: predictors of a batch, (N, D).
+            size: the number of rows of the whole data set.
+            weight: how often each row counts, (N,).
+
+        Returns:
+            None where there is nothing.
+        """
+        each = self.log_terms(x)
+        return None if each is None else size * (weight * each).mean()
 
     def coefficients(self) -> list[Coefficient]:
         """Return the parameters that have a meaning of their own, for a reader."""

@@ -80,13 +80,18 @@ class StickBreaking(Gate):
         log_left = (both - (t + u) / 2).cumsum(-1)
         return torch.cat([both + (t - u) / 2, zero], -1) + torch.cat([zero, log_left], -1)
 
-    def log_factor(self, x: Tensor, size: int) -> Tensor | None:
-        """Return the logarithms of the sums over k, added up, less KL(q(b) || p(b))."""
+    def log_terms(self, x: Tensor) -> Tensor | None:
+        """Return the logarithms of the sums over k, (N,)."""
+        found: Tensor = self(x).logsumexp(-1)
+        return found
+
+    def log_factor(self, x: Tensor, size: int, weight: Tensor | float = 1.0) -> Tensor | None:
+        """Return these, added up, less KL(q(b) || p(b))."""
         ratio = self.log_sd - math.log(self.prior_sd)
         shift = (self.mean - self.prior_mean) / self.prior_sd
         kl = ((2 * ratio).exp() + shift.square() - 1) / 2 - ratio
-        total: Tensor = size * self(x).logsumexp(-1).mean() - kl.sum()
-        return total
+        each = super().log_factor(x, size, weight)
+        return None if each is None else each - kl.sum()
 
     def place_prior(self, scale: float, kind: Kind = "normal") -> dict[str, Tensor]:
         """Make the slopes latent sites: Normal(0, scale^2), independent."""

@@ -58,13 +58,15 @@ class TopK(Linear):
         h = super().forward(x, layers)
         return torch.where(self._kept(h), h, -torch.inf)
 
-    def log_factor(self, x: Tensor, size: int) -> Tensor | None:
+    def log_factor(self, x: Tensor, size: int, weight: Tensor | float = 1.0) -> Tensor | None:
         """Return minus N times the mean losses."""
         h = super().forward(x)
-        used = self._kept(h).to(h).mean(0) / self.active  # f, (K,)
-        balance = h.shape[-1] * (used * h.softmax(-1).mean(0)).sum()
-        z_loss = h.logsumexp(-1).square().mean()
-        return -size * (self.balance * balance + self.z_loss * z_loss)
+        times = (torch.ones_like(h[:, 0]) * weight)[:, None]  # (N, 1)
+        total = times.sum()
+        used = (times * self._kept(h)).sum(0) / (self.active * total)  # f, (K,)
+        balance = h.shape[-1] * (used * (times * h.softmax(-1)).sum(0)).sum()
+        z_loss = (times * h.logsumexp(-1, keepdim=True).square()).sum()
+        return -size / len(x) * (self.balance * balance + self.z_loss * z_loss)
 
     def _kept(self, h: Tensor) -> Tensor:
         """Return which logits are among the largest, (N, K); of equal ones the first."""
