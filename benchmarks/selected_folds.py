@@ -36,10 +36,12 @@ CASES = {
         """
 data: {response: RESPONSE, split: {test: 0}}
 likelihood: {family: categorical}
-priors: {experts: {kind: hierarchical, scale: 2.5}}
-fit: {optimiser: lbfgs, restarts: 4}
+experts: {predictors: []}
+gate: {kind: gaussian}
+priors: {experts: {scale: 10}}
+fit: {optimiser: lbfgs, restarts: 8}
 """,
-        [1, 2, 3],
+        [1, 2, 3, 4, 5],
         0.0421,
     ),
     "breast_cancer": Case(

@@ -15,6 +15,8 @@ from pyromoe.models.model_settings import ExpertPrior, Experts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pyromoe.models.settings import Columns
+    from pyromoe.models.spec import Spec
     from pyromoe.models.spec_file import SpecFile
 
 NETWORK = "network"
@@ -51,10 +53,10 @@ class Candidate:
 def candidates(file: SpecFile, numbers: Sequence[int]) -> list[Candidate]:
     """Return a mixture for each number of experts, 1 among them, and the plain network.
 
-    The plain network has hidden layers as wide as those of the experts of the largest mixture
-    together, or [32] where experts are linear. Without a prior it would follow every row, and so
-    has the default one where the experts have none; its steps are adam's. One expert alone has no
-    z: its gate is equal, its treatment enumerate.
+    The plain network sees what experts or gate see; its hidden layers are as wide as those of the
+    experts of the largest mixture together, or [32] where experts are linear. Without a prior it
+    would follow every row, and so has the default one where the experts have none; its steps are
+    adam's. One expert alone has no z: its gate is equal, its treatment enumerate.
 
     Args:
         file: the spec, whose `experts.number` is not used.
@@ -69,9 +71,8 @@ def candidates(file: SpecFile, numbers: Sequence[int]) -> list[Candidate]:
     ordered = sorted({1, *numbers})
     own = file.spec.experts
     wide = [width * ordered[-1] for width in own.hidden] or [32]
-    network = Experts(
-        number=1, kind="mlp", hidden=wide, activation=own.activation, predictors=own.predictors
-    )
+    seen = _seen(file.spec)
+    network = Experts(number=1, kind="mlp", hidden=wide, activation=own.activation, predictors=seen)
     alone = own.model_copy(update={"number": 1, "noise": False})
     mixtures = [_mixture(file, own.model_copy(update={"number": k})) for k in ordered[1:]]
     return [
@@ -79,6 +80,15 @@ def candidates(file: SpecFile, numbers: Sequence[int]) -> list[Candidate]:
         *mixtures,
         Candidate(NETWORK, 1, _network(file, network)),
     ]
+
+
+def _seen(spec: Spec) -> Columns:
+    """Return the predictors that the experts or the gate see."""
+    of_gate = () if spec.gate.kind == "constant" else spec.gate.predictors
+    own = spec.experts.predictors
+    if "all" in (own, of_gate):
+        return "all"
+    return list(dict.fromkeys([*own, *of_gate]))
 
 
 def _mixture(file: SpecFile, experts: Experts) -> Candidate:

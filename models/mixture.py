@@ -98,13 +98,12 @@ class MixtureOfExperts(PyroModule):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        both = range(num_predictors)
         self.num_experts, self.num_predictors = num_experts, num_predictors
         self.mix, self.incomplete = mix, incomplete
         self.extras = _places(likelihood, extras, num_predictors)
-        seen = both if expert_columns is None else expert_columns
+        seen = range(num_predictors) if expert_columns is None else expert_columns
         self.expert_columns = [*(c for c in seen if c not in expert_shared), *expert_shared]
-        self.gate_columns = list(both if gate_columns is None else gate_columns)
+        self.gate_columns = list(range(num_predictors) if gate_columns is None else gate_columns)
         sizes = [len(self.expert_columns), *expert_hidden, likelihood.outputs]
         self.experts = bank(
             *(num_experts, sizes, activation, generator),
@@ -149,14 +148,13 @@ class MixtureOfExperts(PyroModule):
                 plate then scales the batch up.
         """
         logits = self.gate_logits(x)
-        weight = self.weight(x)
-        of_gate = self.gate.log_factor(self.gate_sees(x), size or len(x), weight)
+        of_gate = self.gate.log_factor(self.gate_sees(x), size or len(x), self.weight(x))
         if of_gate is not None:
             pyro.factor("gate_factor", of_gate)
         layers = self.experts.layers()  # sites of their own, outside of the plate
         self.likelihood.draw_own()
         data = pyro.plate("data", size or len(x), subsample=x if size else None, dim=-1)
-        with data, weighted(weight):
+        with data, weighted(self.weight(x)):
             z = pyro.sample("z", Categorical(logits), infer={"enumerate": "parallel"})
             drawn: Tensor = pyro.sample("y", self._response(x, z, layers), obs=y)
         return drawn

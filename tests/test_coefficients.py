@@ -106,6 +106,21 @@ def test_the_bootstrap_agrees_with_the_sandwich() -> None:
     assert drawn["gate_slope"].min() == expected["gate_slope"].min() == 0  # of the first expert
 
 
+def test_what_rows_add_to_a_gaussian_gates_terms_is_in_the_sandwich() -> None:
+    """Without a prior the rows' slopes cancel at the maximum; of log p(y | x) alone they do not."""
+    gate = "gate: {kind: gaussian, covariance: full}"
+    found = fitted("response: y, predictors: [x]", "{family: normal}", more=gate + "\n")
+    surface = Surface(found)
+    at = surface.values()
+    whole, part = (jacobian(of, at).sum(0).norm() for of in (surface.terms, surface.each))
+    assert float(whole) < 1e-2 < 1 < float(part)
+    named, robust = natural(found), errors(found, method="sandwich")
+    n, share = len(Y), named["gate_weight"]
+    for k in range(2):  # sd / sqrt(n) of a mean, as far as the rows' experts are known
+        ratio = robust["gate_mean"][k] * np.sqrt(n * share[k]) / named["gate_sd"][k]
+        assert 0.8 < float(ratio[0]) < 3
+
+
 def test_what_is_no_maximum_has_no_standard_errors() -> None:
     found = fitted("response: y, predictors: [x]", "{family: normal}", 1)
     standard_errors(found)

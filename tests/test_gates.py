@@ -17,9 +17,7 @@ import torch
 from problems import no_guide
 from pyro import poutine
 from scipy.special import expit, log_softmax, logsumexp  # type: ignore[import-untyped]
-from sklearn.discriminant_analysis import (  # type: ignore[import-untyped]
-    LinearDiscriminantAnalysis,
-)
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch.func import functional_call
 
 from pyromoe.guides import AmortisedGuide, PointGuide, PriorGuide, WeightedGuide
@@ -49,7 +47,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.auto import Mode
     from pyromoe.inference.result import Fit
-    from pyromoe.models.gates.gaussian import Covariance
+    from pyromoe.models.likelihoods.multivariate_normal import Covariance
 
 N, K, D = 6, 4, 2
 infer: Any = pyro.infer
@@ -443,11 +441,10 @@ def test_the_inverse_covariance_of_a_gaussian_gate_is_wishart(
     values = {n: p.detach() for n, p in made.named_parameters()}
     made.place_prior(1.3)
     trace = poutine.trace(poutine.condition(made, data=values)).get_trace(torch.zeros(1, inputs))
-    found = sum(
-        float(site["fn"].log_prob(site["value"]))
-        for name, site in trace.nodes.items()
-        if name in ("log_diagonal", "below")
-    )
+    found = 0.0
+    for name in {"log_diagonal", "below"} & {*values}:
+        site: Any = trace.nodes[name]
+        found += float(site["fn"].log_prob(site["value"]))
     spread, expected = k ** (-2 / inputs), 0.0
     for i, diagonal in enumerate(values["log_diagonal"].exp().numpy()):
         root = np.diag(diagonal)

@@ -290,6 +290,19 @@ def test_the_plain_network_is_as_wide_as_the_largest_mixture() -> None:
     assert network.file.spec.experts.hidden == [32]
     assert network.file.spec.priors.experts.kind == "normal"
     assert network.file.spec.fit.optimiser == "adam"
+
+
+def test_the_plain_network_sees_what_experts_or_gate_see() -> None:
+    """Experts without predictors may leave all of them to the gate."""
+    for experts, gate, seen in (
+        ("[]", "{kind: linear}", "all"),
+        ("[x]", "{kind: linear, predictors: [w, x]}", ["x", "w"]),
+        ("[x]", "{kind: constant}", ["x"]),
+    ):
+        text = "data: {file: a.csv, response: y}\nlikelihood: {family: normal}\n"
+        text += f"experts: {{predictors: {experts}}}\ngate: {gate}\n"
+        network = candidates(file_of(text), [2])[-1]
+        assert network.file.spec.experts.predictors == seen
     deep = file_of(PLAIN + "experts: {kind: mlp, hidden: [8, 4], noise: true, number: 2}")
     each = candidates(deep, [2, 3])
     assert [one.name for one in each] == ["1", "2", "3", "network"]

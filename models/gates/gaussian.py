@@ -20,7 +20,7 @@ Where S is diagonal, each entry of its inverse is Wishart by itself, with n = 3.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pyro.distributions as dist
 import torch
@@ -32,9 +32,9 @@ from pyromoe.models.gates.gate import Gate
 
 if TYPE_CHECKING:
     from pyromoe.models.gates.gate import Coefficient
+    from pyromoe.models.likelihoods.multivariate_normal import Covariance
     from pyromoe.models.priors import Kind
 
-Covariance = Literal["full", "diagonal", "shared", "shared_diagonal"]
 FIRST_SPREAD = 0.5
 """Of the means, where predictors have 1."""
 
