@@ -125,20 +125,18 @@ class Gaussian(Gate):
 
     def coefficients(self) -> list[Coefficient]:
         """Return w, (K,), m and the roots of S's diagonal, (K, D), and correlations, (K, D, D)."""
-        root = self._root()
-        own = ("expert",) if len(root) > 1 else ()
+        root, number = self._root(), len(self.mean)
         inverse = 1 / root if root.dim() == 2 else torch.linalg.inv(root)  # S = inverse' inverse
         sd = inverse if root.dim() == 2 else inverse.square().sum(-2).sqrt()
         found: list[Coefficient] = [
             ("gate_weight", ("expert",), self.intercept.softmax(-1)),
             ("gate_mean", ("expert", "gate_predictor"), self.mean),
-            ("gate_sd", (*own, "gate_predictor"), sd if own else sd[0]),
+            ("gate_sd", ("expert", "gate_predictor"), sd.expand(number, -1)),
         ]
         if self.is_full:
             unit = inverse / sd[:, None]
-            correlation = unit.mT @ unit
-            dims = (*own, "gate_predictor", "gate_predictor_2")
-            found += [("gate_correlation", dims, correlation if own else correlation[0])]
+            both = ("expert", "gate_predictor", "gate_predictor_2")
+            found += [("gate_correlation", both, (unit.mT @ unit).expand(number, -1, -1))]
         return found
 
     def _root(self) -> Tensor:
