@@ -232,8 +232,11 @@ def test_a_log_that_cannot_be_written_is_named_once_and_the_fit_goes_on(tmp_path
     assert found.fingerprint() == expected.fingerprint()
     assert rows(found.history) == rows(expected.history)
     names = "history.csv", "log.jsonl", "events.out.tfevents.000000"
-    why = "cannot be written (No space left on device); the fit goes on"
-    assert sorted(said) == sorted(f"{name} {why}" for name in names)
+    # The system has another word where a record ends just where the file may not grow.
+    why = re.compile(
+        r" cannot be written \((No space left on device|File too large)\); the fit goes on"
+    )
+    assert sorted(why.sub("", line) for line in said) == sorted(names)
     assert events(tmp_path)
     assert history_in(tmp_path)
     assert curves(tmp_path / "tensorboard" / "restart-0")["loss"]
