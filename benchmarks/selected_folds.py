@@ -41,7 +41,7 @@ gate: {kind: gaussian}
 priors: {experts: {scale: 10}}
 fit: {optimiser: lbfgs, restarts: 8}
 """,
-        [1, 2, 3, 4, 5],
+        [1, 2, 3],
         0.0421,
     ),
     "breast_cancer": Case(

@@ -28,18 +28,6 @@ TRIALS = 20
 """Of step lengths; after as many without success the inverse Hessian begins anew."""
 LONGEST = 10.0
 """A first step along a direction is no longer than this, or than the parameters themselves."""
-MEMORY = 20
-"""Of L-BFGS, in pairs."""
-TRIALS = 20
-"""Of step lengths; after as many without success the inverse Hessian begins anew."""
-LONGEST = 10.0
-"""A first step along a direction is no longer than this, or than the parameters themselves."""
-MEMORY = 20
-"""Of L-BFGS, in pairs."""
-LONGEST = 10.0
-"""A first step along a direction is no longer than this, or than the parameters themselves."""
-MEMORY = 20
-"""Of L-BFGS, in pairs."""
 
 
 @dataclass
@@ -138,23 +126,28 @@ class Batch:
         curvature = (step * change).sum(-1)
         taken = taken & (curvature > 0)
         safe = torch.where(taken, curvature, 1.0)
-        scale = torch.where(taken & self.new, curvature / (change * change).sum(-1), 1.0)
-        inverse = self.at.inverse * scale[:, None, None]
-        self.new = self.new & ~taken
+        inverse = self.at.inverse
+        if (first := taken & self.new).any():
+            scale = torch.where(first, curvature / (change * change).sum(-1), 1.0)
+            inverse *= scale[:, None, None]
+            self.new = self.new & ~taken
         moved = (inverse @ change[..., None])[..., 0]
         of_change = (change * moved).sum(-1)
-        outer = step[:, :, None] * moved[:, None, :]
-        square = step[:, :, None] * step[:, None, :]
-        factor = ((safe + of_change) / (safe * safe))[:, None, None]
-        updated = inverse + factor * square - (outer + outer.mT) / safe[:, None, None]
-        self.at.inverse = torch.where(taken[:, None, None], updated, self.at.inverse)
+        # Of rank two, and in place: what it costs is one pass over the matrices.
+        pair = torch.stack([step, moved], -1)  # (R, P, 2)
+        factor, less = (safe + of_change) / (safe * safe), -1 / safe
+        rows = [factor, less], [less, torch.zeros_like(less)]
+        both = torch.stack([torch.stack(row, -1) for row in rows], -2)
+        both = torch.where(taken[:, None, None], both, 0.0)
+        inverse.baddbmm_(pair @ both, pair.mT)
 
     def _reset(self, late: Tensor) -> None:
         """Forget the curvature where no step was found; where there is none to forget, give up."""
         assert self.at.inverse is not None
-        self.failed |= late & self.new
-        self.at.inverse = torch.where(late[:, None, None], self.unit, self.at.inverse)
-        self.new |= late
+        if late.any():
+            self.failed |= late & self.new
+            self.at.inverse[late] = self.unit
+            self.new |= late
 
     def _begin_line(self, which: Tensor) -> None:
         """Choose a direction, and the first length to try along it."""
@@ -163,7 +156,7 @@ class Batch:
         direction = (at.inverse @ at.gradient[..., None])[..., 0]
         slope = (direction * at.gradient).sum(-1)
         if (lost := which & ~(slope > 0)).any():  # to rounding
-            at.inverse = torch.where(lost[:, None, None], self.unit, at.inverse)
+            at.inverse[lost] = self.unit
             self.new |= lost
             direction = torch.where(lost[:, None], at.gradient, direction)
             slope = (direction * at.gradient).sum(-1)

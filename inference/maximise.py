@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
 LARGEST = 2**22
 """Numbers in all approximate inverse Hessians; where there would be more, L-BFGS."""
-DECREASE, CURVATURE = 1e-4, 0.9
-"""The constants of the Wolfe conditions, the usual ones."""
-TRIALS = 20
-"""Of step lengths; after as many without success the inverse Hessian begins anew."""
-LONGEST = 10.0
-"""A first step along a direction is no longer than this, or than the parameters themselves."""
 MEMORY = 20
 """Of L-BFGS, in pairs."""
 PARTS = ("values", "value", "gradient", "iterations")

@@ -88,9 +88,7 @@ def nested_in(model: MixtureOfExperts, guide: WeightedGuide, score: Score) -> Ne
     if model.likelihood.varied:  # experts that cannot be the same
         k = 1
     if k > 1:
-        # A gate that is fitted to the predictors is what it is, whatever the experts are.
-        of_gate = [] if model.gate.generative else [n for n in places if n.startswith("gate.")]
-        gate = {places[n]: 0.0 for n in of_gate}
+        gate = {p: 0.0 for n, p in places.items() if n.startswith("gate.")}
         found.append(_nested(ONE, size, gate, own))
     # Under a prior, a gate that leaves an expert out is no simpler model, but an unlikely one.
     if (
