@@ -10,6 +10,7 @@ from pyromoe.inference import terminal
 from pyromoe.inference.interruptible import (
     budget_of,
     logs_in,
+    named,
     read,
     reporting,
     resumable,
@@ -59,7 +60,7 @@ def compare(
         from pyromoe.inference.run_directory import save_run
 
         file = read(spec, [*(set_ or ()), *lists], None)
-        task = task_of(out, file, spec, processes, resume=resume)
+        task = task_of(named(out, file), spec.stem, processes, resume=resume)
         if task.finished:
             return
         with resumable(task, processes, overwrite=overwrite) as (folder, checkpoints):

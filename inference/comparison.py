@@ -156,13 +156,10 @@ def compare(
     ]
     if checkpoints is not None:
         recognise(checkpoints, file.spec, data, budget)
-    labels = [_label(each) for each in work]
-    before = [None if checkpoints is None else checkpoints.take(label) for label in labels]
-    ended = {i: one for i, one in enumerate(before) if one is not None}
-    left = [i for i, one in enumerate(before) if one is None]
+    ended = set[int]()
 
     def one(number: int) -> Saved:
-        each = work[left[number]]
+        each = work[number]
 
         def report(done: float, text: str) -> None:
             if progress is not None:
@@ -171,17 +168,11 @@ def compare(
 
         return _fitted(each, data, budget, report, keep, checkpoints, logs)
 
-    def arrived(number: int, found: Saved) -> None:
-        i = left[number]
-        ended[i] = found
-        if checkpoints is not None and processes.first:
-            checkpoints.keep(labels[i], found)
-            checkpoints.inner(labels[i]).clear()
-
-    spread(processes, len(left), one, arrived)
-    rows = [dict(ended[i].values) for i in range(len(work))]
-    each_held_out = [ended[i].tensors.get("held_out") for i in range(len(work))]
-    held_out = [None if found is None else found.numpy() for found in each_held_out]
+    labels = [_label(each) for each in work]
+    found = spread(processes, labels, one, lambda i, _: ended.add(i), checkpoints)
+    rows = [dict(each.values) for each in found]
+    each_held_out = [each.tensors.get("held_out") for each in found]
+    held_out = [None if values is None else values.numpy() for values in each_held_out]
     return Comparison(rows, held_out, "test" if len(data.test.rows) else "train")
 
 

@@ -10,6 +10,7 @@ from pyromoe.inference import terminal
 from pyromoe.inference.interruptible import (
     budget_of,
     logs_in,
+    named,
     read,
     reporting,
     resumable,
@@ -52,7 +53,7 @@ def fit(
         from pyromoe.inference.svi import fit as run
 
         file = read(spec, set_, treatment)
-        task = task_of(out, file, spec, processes, resume=resume)
+        task = task_of(named(out, file), spec.stem, processes, resume=resume)
         if task.finished and not processes.begun:
             return
         if not task.finished:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyromoe.inference.candidates import Candidate
+    from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.processes import Processes
     from pyromoe.models.divide import Data
 
@@ -72,6 +73,7 @@ class Folds:
         whole: the data, nothing held out.
         report: of progress.
         keep: called with the name and the fit to all data, where it was made.
+        checkpoints: where what came of each fit is kept, and of the one that is under way.
         broken: why a candidate broke down, by its place.
         made: the fits to all data that this process made, by the place of the candidate.
     """
@@ -81,13 +83,15 @@ class Folds:
     whole: Data
     report: Progress
     keep: Callable[[str, Fit], None] | None
+    checkpoints: Checkpoints | None = None
     broken: dict[int, str] = field(default_factory=dict)
     made: dict[int, Fit] = field(default_factory=dict)
 
     def found(self, processes: Processes) -> Found:
         """Return a row for each candidate, its held-out log p(y | x) by the folds, and its fit."""
         each = len(self.parts) + 1
-        ended = spread(processes, len(self.among) * each, self._piece, self._arrived)
+        names = [self._name(c, v) for c in range(len(self.among)) for v in range(each)]
+        ended = spread(processes, names, self._piece, self._arrived, self.checkpoints)
         rows, held_out, fits = [], [], list[Fit | None]()
         for c, one in enumerate(self.among):
             row, values, result = self._joined(c, ended[c * each : (c + 1) * each])
@@ -95,6 +99,13 @@ class Folds:
             held_out.append(values)
             fits.append(result)
         return rows, held_out, fits
+
+    def _name(self, c: int, v: int) -> str:
+        """Return the name of a fit: of the candidate, and of the fold that it is without."""
+        return self.among[c].name if v == len(self.parts) else f"{self.among[c].name}-fold-{v + 1}"
+
+    def _inner(self, c: int, v: int) -> Checkpoints | None:
+        return None if self.checkpoints is None else self.checkpoints.inner(self._name(c, v))
 
     def _piece(self, number: int) -> Saved:
         """Fit a candidate once; the last of its pieces is the fit to all data."""
@@ -118,16 +129,19 @@ class Folds:
         """Return log p(y | x) of the fold that is held out."""
         one, part = self.among[c], self.parts[v]
         label = f"{one.label}, fold {v + 1} of {len(self.parts)}"
-        found = fit(one.file, data=part, progress=self.report.of_fit(label))
+        report, inner = self.report.of_fit(label), self._inner(c, v)
+        found = fit(one.file, data=part, progress=report, checkpoints=inner)
         x, y = to_tensors(part.test, found.spec)
         return Saved({"held_out": found.log_likelihood(x, y).double()})
 
     def _of_all(self, c: int) -> Saved:
         """Return the fit to all data, and what its draws say of leaving one datum out."""
         one = self.among[c]
-        found = fit(
-            one.file, data=self.whole, progress=self.report.of_fit(f"{one.label}, all rows")
+        report, inner = (
+            self.report.of_fit(f"{one.label}, all rows"),
+            self._inner(c, len(self.parts)),
         )
+        found = fit(one.file, data=self.whole, progress=report, checkpoints=inner)
         self.made[c] = found
         loo = leave_one_out(to_arviz(found)) if found.guide.weights.spread else {}
         if self.keep is not None:

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pyromoe.inference import terminal
-from pyromoe.inference.interruptible import new_place, reporting
-from pyromoe.inference.options import Out, Overwrite, Settings  # noqa: TC001  # typer reads them
+from pyromoe.inference.interruptible import reporting, resumable, task_of
+from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annotations
+    Out,
+    Overwrite,
+    Resume,
+    Settings,
+)
 from pyromoe.inference.report_command import write_and_say
 from pyromoe.models.errors import InputError
 
@@ -30,12 +35,14 @@ def gradients(
     set_: Settings = None,
     out: Out = None,
     overwrite: Overwrite = False,
+    resume: Resume = False,
 ) -> None:
     """Measure how biased and how noisy each treatment's gradient is, on this model and its data.
 
     A spec is fitted first. Every treatment's gradient is then drawn on one typical batch, where
     the fit starts and where it ends, and set against exact gradients. Writes gradients.json,
-    gradients.csv and gradients.svg.
+    gradients.csv and gradients.svg. Ctrl-C and SIGTERM save what was done in DIR.unfinished; the
+    same command with --resume goes on, and measures nothing again.
     """
     from pyromoe.inference.processes import joined
 
@@ -44,21 +51,27 @@ def gradients(
         raise InputError(what, field="--set", remedy="leave it out, or give the spec")
     names = None if treatments is None else [n.strip() for n in treatments.split(",") if n.strip()]
     with joined() as processes:
-        from pyromoe.inference.directories import free_directory
         from pyromoe.inference.lab import gradients as run
         from pyromoe.models.spec_file import read_spec
 
         source: Any = spec if spec.is_dir() else read_spec(spec, set_ or ())
-        wanted = out or free_directory(Path("runs") / f"{spec.resolve().stem}-gradients")
-        with new_place(wanted, processes, overwrite=overwrite) as (folder, target):
+        task = task_of(out, f"{spec.resolve().stem}-gradients", processes, resume=resume)
+        if task.finished:
+            return
+        with resumable(task, processes, overwrite=overwrite) as (folder, checkpoints):
             with reporting(processes) as report:
                 found = run(
-                    source, treatments=names, draws=draws, progress=report, processes=processes
+                    source,
+                    treatments=names,
+                    draws=draws,
+                    progress=report,
+                    checkpoints=checkpoints,
+                    processes=processes,
                 )
             if processes.first:
-                _write(found, source, folder, target)
+                _write(found, source, folder, task.target)
         if processes.first:
-            _show(found, target)
+            _show(found, task.target)
 
 
 def _write(found: Gradients, source: Any, folder: Path, target: Path) -> None:

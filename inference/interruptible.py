@@ -32,13 +32,10 @@ def read(spec: Path, settings: list[str] | None, treatment: str | None) -> SpecF
     return file
 
 
-def target_of(out: Path | None, file: SpecFile, spec: Path, *, resume: bool) -> Path:
-    """Return the directory to write; one that nobody named never collides."""
-    from pyromoe.inference.directories import free_directory, last_directory
-
-    named = out or (file.spec.output.directory and Path(file.spec.output.directory))
-    own = Path("runs") / spec.stem
-    return named or (last_directory(own) if resume else free_directory(own))
+def named(out: Path | None, file: SpecFile) -> Path | None:
+    """Return the directory that an option or the spec names."""
+    own = file.spec.output.directory
+    return out or (None if own is None else Path(own))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +53,24 @@ class Task:
     finished: bool
 
 
-def task_of(
-    out: Path | None, file: SpecFile, spec: Path, processes: Processes, *, resume: bool
-) -> Task:
+def task_of(out: Path | None, own: str, processes: Processes, *, resume: bool) -> Task:
     """Return what is to be written, and say so where there is nothing to go on with.
 
     What processes began that were lost is gone on with, as with `resume`.
+
+    Args:
+        out: the directory; where it is None, one under runs/ that never collides.
+        own: the name of that one.
+        processes: which write it.
+        resume: whether to go on with what is there.
     """
-    from pyromoe.inference.directories import is_finished
+    from pyromoe.inference.directories import free_directory, is_finished, last_directory
 
     found: tuple[str, bool, bool] | None = None
     if processes.first:
         goes_on = resume or processes.begun
-        target = target_of(out, file, spec, resume=goes_on)
+        under = Path("runs") / own
+        target = out or (last_directory(under) if goes_on else free_directory(under))
         finished = goes_on and is_finished(target)
         if finished and not processes.begun:
             said = f"{target} is finished: nothing is left to go on with"
@@ -100,28 +102,6 @@ def resumable(
         if checkpoints.parts:
             terminal.err.print(f"going on with {place.folder}", markup=False)
         yield place.folder, checkpoints
-
-
-@contextmanager
-def new_place(
-    target: Path, processes: Processes, *, overwrite: bool
-) -> Iterator[tuple[Path, Path]]:
-    """Give an empty folder, the same to all processes, and the name that it takes at the end.
-
-    Args:
-        target: the name, of process 0.
-        processes: which write in the folder.
-        overwrite: whether what has that name is replaced.
-    """
-    from pyromoe.inference.directories import new_directory
-
-    if processes.first:
-        with new_directory(target, overwrite=overwrite) as folder:
-            processes.said([str(folder), str(target)])
-            yield folder, target
-    else:
-        folder_, target_ = processes.said(None)[0]
-        yield Path(folder_), Path(target_)
 
 
 @contextmanager

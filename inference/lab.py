@@ -18,6 +18,7 @@ from pyromoe.inference.measuring import Lab
 from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
 from pyromoe.inference.processes import ALONE
 from pyromoe.inference.reading import spec_in
+from pyromoe.inference.recognised import FIT, recognise
 from pyromoe.inference.result import Fit
 from pyromoe.inference.spreading import spread
 from pyromoe.inference.store import load_fit
@@ -29,6 +30,7 @@ from pyromoe.models.spec_file import SpecFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.measuring import At
     from pyromoe.inference.plan import Plan
     from pyromoe.inference.processes import Processes
@@ -70,6 +72,7 @@ def gradients(
     treatments: Sequence[str] | None = None,
     draws: int = 200,
     progress: Callable[[float, str], None] | None = None,
+    checkpoints: Checkpoints | None = None,
     processes: Processes = ALONE,
 ) -> Gradients:
     """Measure bias and noise of treatments' gradients on a model and its data.
@@ -81,6 +84,8 @@ def gradients(
         treatments: names; all of them where it is None.
         draws: R, how often each gradient is drawn.
         progress: called with the share that is done, 0 to 1, and what is being done.
+        checkpoints: where to save what is needed to go on after an interruption, and to go on
+            from; what was measured is not measured again.
         processes: over which the treatments are spread, from `joined()`; each returns the same.
 
     Raises:
@@ -103,8 +108,17 @@ def gradients(
     plans, skipped = _plans(file, treatments)
     data = load(file) if table is None else from_table(file.spec, table)
     share = 0.2 if fitted is None else 0.0
+    if checkpoints is not None:
+        of = None if fitted is None else fitted.fingerprint()
+        recognise(checkpoints, file.spec, data, draws=draws, fingerprint=of)
     if fitted is None:
-        fitted = fit(file, data=data, progress=lambda d, text: report(share * d, f"fit: {text}"))
+        inner = checkpoints.inner(FIT) if checkpoints is not None and processes.first else None
+        fitted = fit(
+            file,
+            data=data,
+            progress=lambda d, text: report(share * d, f"fit: {text}"),
+            checkpoints=inner,
+        )
     work: list[tuple[At, Plan]] = [(at, p) for at in ("initial", "fitted") for p in plans]
     ended = set[int]()
 
@@ -115,7 +129,8 @@ def gradients(
 
     with one_thread():
         lab = Lab(file, data, fitted, draws)
-        found = spread(processes, len(work), measured, lambda i, one: ended.add(i))
+        names = [f"{at}-{plan.treatment.name}" for at, plan in work]
+        found = spread(processes, names, measured, lambda i, _: ended.add(i), checkpoints)
     rows = [row for one in found for row in one.values["rows"]]
     return Gradients(rows, recommendation(rows, make_plan(file).treatment.name), skipped)
 

@@ -28,6 +28,7 @@ from pyromoe.inference.svi import fit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.processes import Processes
     from pyromoe.inference.result import Fit
     from pyromoe.models.divide import Data
@@ -58,6 +59,7 @@ def bootstrap_test(
     draws: int,
     report: Callable[[float, str], None],
     processes: Processes = ALONE,
+    checkpoints: Checkpoints | None = None,
 ) -> LikelihoodRatio:
     """Test a larger model against a smaller one, both fitted to the same training data.
 
@@ -67,6 +69,7 @@ def bootstrap_test(
         draws: B.
         report: called with the share that is done and what is being done.
         processes: over which the samples are spread; each returns the same.
+        checkpoints: where what came of each sample is kept.
 
     Raises:
         ValueError: for a fit without its data.
@@ -88,7 +91,10 @@ def bootstrap_test(
         ended.add(number)
         report(len(ended) / draws, f"sample {len(ended)} of {draws}")
 
-    found = [one.values["statistic"] for one in spread(processes, draws, of_sample, arrived)]
+    experts = larger.spec.experts.number
+    names = [f"{experts}-sample-{number + 1}" for number in range(draws)]
+    each = spread(processes, names, of_sample, arrived, checkpoints)
+    found = [one.values["statistic"] for one in each]
     statistic = 2 * (_total(larger) - _total(smaller))
     return LikelihoodRatio(statistic, [value for value in found if value is not None])
 

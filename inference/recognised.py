@@ -19,18 +19,32 @@ if TYPE_CHECKING:
     from pyromoe.models.divide import Data
 
 MAY_CHANGE = ("output", "fit.checkpoint_seconds", "compare", "select")
-"""Settings that may differ from those of the fit that is gone on with."""
+"""Settings that may differ from those of the fit that is gone on with; options say what else is."""
 FIT = "fit"
 """The part that says of what fit the others are."""
 
 
-def recognise(checkpoints: Checkpoints, spec: Spec, data: Data, budget: Budget | None) -> None:
+def recognise(
+    checkpoints: Checkpoints,
+    spec: Spec,
+    data: Data,
+    budget: Budget | None = None,
+    **options: Any,
+) -> None:
     """Note of what fit the checkpoints are, or see that they are of this one.
+
+    Args:
+        checkpoints: whose.
+        spec: of the fit.
+        data: its rows.
+        budget: of each start.
+        **options: what else must be the same, as JSON has it, by the name of an option.
 
     Raises:
         InputError: for another spec, naming the setting, or other data.
     """
     settings = {**spec.model_dump(mode="json"), "--budget": budget and dataclasses.asdict(budget)}
+    settings |= {f"--{name}": value for name, value in options.items()}
     now = {"spec": settings, "data": digest(data), "torch": version("torch")}
     before = checkpoints.take(FIT)
     if before is None:

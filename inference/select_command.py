@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pyromoe.inference import terminal
-from pyromoe.inference.interruptible import new_place, reporting
+from pyromoe.inference.interruptible import reporting, resumable, task_of
 from pyromoe.inference.options import (  # noqa: TC001  # typer reads the annotations
     Out,
     Overwrite,
+    Resume,
     Settings,
     SpecPath,
 )
 from pyromoe.inference.report_command import write_and_say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pyromoe.inference.selection import Selection
     from pyromoe.models.spec_file import SpecFile
 
@@ -41,13 +43,15 @@ def select(
     set_: Settings = None,
     out: Out = None,
     overwrite: Overwrite = False,
+    resume: Resume = False,
 ) -> None:
     """Choose the number of experts: held-out log p(y|x) by folds, AIC, BIC, ICL, LOO, a test.
 
     One expert and a plain network are always in the table. Recommended is the mixture with the
     fewest parameters that is within one standard error of the best. Writes selection.json,
     selection.csv, selection.svg, held_out.csv (log p(y|x) of every row while it was held out) and
-    a run directory for each candidate, fitted to all training rows.
+    a run directory for each candidate, fitted to all training rows. Ctrl-C and SIGTERM save what
+    was done in DIR.unfinished; the same command with --resume goes on, and repeats no fit.
     """
     from pyromoe.inference.processes import joined
 
@@ -55,25 +59,32 @@ def select(
     asked = {"experts": numbers, "folds": folds, "bootstrap": bootstrap}
     given = [f"select.{name}={value}" for name, value in asked.items() if value is not None]
     with joined() as processes:
-        from pyromoe.inference.directories import free_directory
         from pyromoe.inference.run_directory import save_run
         from pyromoe.inference.selection import select as run
         from pyromoe.models.spec_file import read_spec
 
         file = read_spec(spec, [*(set_ or ()), *given])
-        wanted = out or free_directory(Path("runs") / f"{spec.stem}-select")
-        with new_place(wanted, processes, overwrite=overwrite) as (folder, target):
+        task = task_of(out, f"{spec.stem}-select", processes, resume=resume)
+        if task.finished:
+            return
+        with resumable(task, processes, overwrite=overwrite) as (folder, checkpoints):
 
             def keep(name: str, result: Any) -> None:
-                (folder / name).mkdir()
-                save_run(result, folder / name, target / name)
+                (folder / name).mkdir(exist_ok=True)
+                save_run(result, folder / name, task.target / name)
 
             with reporting(processes) as report:
-                found = run(file, progress=report, keep=keep, processes=processes)
+                found = run(
+                    file,
+                    progress=report,
+                    keep=keep,
+                    checkpoints=checkpoints,
+                    processes=processes,
+                )
             if processes.first:
-                _write(found, file, folder, target)
+                _write(found, file, folder, task.target)
         if processes.first:
-            _show(found, target)
+            _show(found, task.target)
 
 
 def _write(found: Selection, file: SpecFile, folder: Path, target: Path) -> None:

@@ -21,6 +21,7 @@ from pyromoe.inference.folds import Folds, Progress
 from pyromoe.inference.likelihood_ratio import bootstrap_test
 from pyromoe.inference.loop import NumericalError
 from pyromoe.inference.processes import ALONE
+from pyromoe.inference.recognised import recognise
 from pyromoe.inference.recommendation import recommend, recommended
 from pyromoe.inference.svi import as_file
 from pyromoe.models.data import undivided
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.likelihood_ratio import LikelihoodRatio
     from pyromoe.inference.processes import Processes
     from pyromoe.inference.result import Fit
@@ -116,6 +118,7 @@ def select(
     bootstrap: int | None = None,
     progress: Report | None = None,
     keep: Callable[[str, Fit], None] | None = None,
+    checkpoints: Checkpoints | None = None,
     processes: Processes = ALONE,
 ) -> Selection:
     """Choose the number of experts of a spec.
@@ -132,6 +135,8 @@ def select(
         progress: called with the share that is done and what is being done.
         keep: called with the name and the fit to all training data, as each ends, in the process
             that made it.
+        checkpoints: where to save what is needed to go on after an interruption, and to go on
+            from; a fit that has ended is not repeated.
         processes: over which the fits are spread, from `joined()`; each returns the same.
 
     Raises:
@@ -152,6 +157,8 @@ def select(
     chosen = file.spec.select
     among, data = candidates(file, chosen.experts), undivided(file, table)
     parts, whole = data.folds(chosen.folds), data.split()
+    if checkpoints is not None:
+        recognise(checkpoints, file.spec, whole, **chosen.model_dump())
     of_fits = 0.2 if chosen.bootstrap else 1.0
     report = Progress(progress, len(among) * (chosen.folds + 1), of_fits)
     first = [part.test.rows.reshape(len(part.test.rows), -1)[:, 0] for part in parts]
@@ -159,10 +166,10 @@ def select(
     places = np.concatenate(first)[order]
     fold = np.repeat(np.arange(len(parts)), [len(one) for one in first])[order]
     weight = np.concatenate([_weights(part) for part in parts])[order]
-    rows, held_out, fits = Folds(among, parts, whole, report, keep).found(processes)
+    rows, held_out, fits = Folds(among, parts, whole, report, keep, checkpoints).found(processes)
     held_out = [None if values is None else values[order] for values in held_out]
     best = recommended(rows, held_out, weight)
-    tests = _tests(among, fits, chosen.bootstrap, report, processes)
+    tests = _tests(among, fits, chosen.bootstrap, report, processes, checkpoints)
     for name, test in tests.items():
         tested = next(row for row in rows if row["candidate"] == name)
         tested |= {"p_value": test.p_value, "bootstrap_samples": len(test.samples)}
@@ -186,6 +193,7 @@ def _tests(
     draws: int,
     report: Progress,
     processes: Processes,
+    checkpoints: Checkpoints | None,
 ) -> dict[str, LikelihoodRatio]:
     """Return the test of every number of experts against the one before, by its name."""
     pairs = [
@@ -202,5 +210,5 @@ def _tests(
 
         assert smaller is not None
         assert larger is not None
-        found[one.name] = bootstrap_test(smaller, larger, draws, tell, processes)
+        found[one.name] = bootstrap_test(smaller, larger, draws, tell, processes, checkpoints)
     return found

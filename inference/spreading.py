@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from pyromoe.inference.checkpoints import Saved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from pyromoe.inference.checkpoints import Checkpoints
     from pyromoe.inference.meeting import Store
     from pyromoe.inference.processes import Processes
 
@@ -26,45 +27,57 @@ MOST = 2**22
 
 def spread(
     processes: Processes,
-    number: int,
+    names: Sequence[str],
     work: Callable[[int], Saved],
     arrived: Callable[[int, Saved], None] = lambda i, found: None,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Saved]:
     """Return what came of each piece of work, the same in every process.
 
     Args:
         processes: all of which call this, for the same work.
-        number: of pieces.
+        names: of the pieces.
         work: does the piece of a number; it is called in one of the processes.
         arrived: called in every process with each piece, once, when it has come.
+        checkpoints: where each piece is kept under its name; what is there is not done again, and
+            the checkpoints of that name in these are deleted once the piece is done.
 
     >>> from pyromoe.inference.checkpoints import Saved
     >>> from pyromoe.inference.processes import ALONE
     >>> from pyromoe.inference.spreading import spread
-    >>> [one.values for one in spread(ALONE, 2, lambda i: Saved(values={"square": i * i}))]
+    >>> [one.values for one in spread(ALONE, "ab", lambda i: Saved(values={"square": i * i}))]
     [{'square': 0}, {'square': 1}]
     """
-    found = dict[int, Saved]()
+    before = [None if checkpoints is None else checkpoints.take(name) for name in names]
+    found, number = dict[int, Saved](), len(names)
 
     def take(i: int, saved: Saved) -> None:
         found[i] = saved
         arrived(i, saved)
+        if checkpoints is not None and processes.first:
+            if before[i] is None:
+                checkpoints.keep(names[i], saved)
+            checkpoints.inner(names[i]).clear()
 
+    for i, saved in enumerate(before):
+        if saved is not None:
+            take(i, saved)
+    left = [i for i in range(number) if i not in found]
     store = None if processes.meeting is None else processes.meeting.store
     if store is None or processes.size == 1:
-        for i in range(number):
+        for i in left:
             take(i, work(i))
         return [found[i] for i in range(number)]
 
     place = f"spread/{store.add(f'spread/calls/{processes.rank}', 1)}"
 
     def look() -> None:
-        for i in range(number):
+        for i in left:
             if i not in found and store.check([f"{place}/{i}/parts"]):
                 take(i, Saved.of_bytes(_received(store, f"{place}/{i}"), f"piece {i}"))
 
-    while (i := store.add(f"{place}/next", 1) - 1) < number:
-        saved = work(i)
+    while (n := store.add(f"{place}/next", 1) - 1) < len(left):
+        saved = work(i := left[n])
         _send(store, f"{place}/{i}", saved.to_bytes())
         take(i, saved)
         look()

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyromoe.inference import Checkpoints, checkpoints, fit, side_by_side, unfinished
+from pyromoe.inference import Checkpoints, Gradients, checkpoints, fit, side_by_side, unfinished
 from pyromoe.inference.step_state import restore_step
 from pyromoe.inference.svi import one_thread
 from pyromoe.models.data import load
@@ -32,12 +32,34 @@ from pyromoe.models.spec_file import parse_spec
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pyromoe.inference import Selection
     from pyromoe.models.divide import Data
     from pyromoe.models.spec_file import SpecFile
 
 TEXT = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
 LIKE = "fit.batch_size=64", "fit.restarts=1", "fit.checkpoint_seconds=0"
 ENDED, STOPPED, FAILED = 0, 3, 9
+TIMES = {"seconds", "steps_per_second", "seconds_per_call", "error_times_seconds"}
+
+
+def without_times(value: Any) -> Any:
+    """What JSON makes of a value, without what no two runs have in common."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {n: plain(v) for n, v in value.items() if n not in TIMES}
+        return [plain(v) for v in value] if isinstance(value, list) else value
+
+    return plain(json.loads(json.dumps(value)))
+
+
+def found_by(one: Selection | Gradients) -> Any:
+    """What select or gradients found, without times."""
+    if isinstance(one, Gradients):
+        return without_times([one.rows, one.recommendation, one.skipped])
+    prints = [found and found.fingerprint() for found in one.fits]
+    held_out = [None if values is None else values.tolist() for values in one.held_out]
+    return without_times([one.rows, one.to_json(), prints, held_out, one.recommendation])
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import interruptions
 import pytest
 import torch
 from torch._C._distributed_c10d import HashStore
@@ -46,7 +47,6 @@ likelihood: {family: normal}
 experts: {number: 2}
 fit: {epochs: 3, batch_size: 64, restarts: 1, mode: eager}
 """
-TIMES = {"seconds", "steps_per_second", "seconds_per_call", "error_times_seconds"}
 SILENCE = 4
 NOTICED = {"PYROMOE_SILENCE": str(SILENCE)}
 FIT = ("-m", "pyromoe", "fit", "s.yaml", "--out", "run")
@@ -157,20 +157,12 @@ def test_torchrun_that_is_asked_to_stop_lets_the_fit_be_saved(
     assert gone_on_with(place) == undisturbed
 
 
-def without_times(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {n: without_times(v) for n, v in value.items() if n not in TIMES}
-    return [without_times(v) for v in value] if isinstance(value, list) else value
-
-
 def tables(processes: Processes) -> Any:
     """What select and gradients find, without times."""
     file = parse_spec(SHORT, "s.yaml")
     chosen = select(file, experts=[2], folds=2, bootstrap=2, processes=processes)
     lab = gradients(file, treatments=["enumerate", "rebar"], draws=5, processes=processes)
-    prints = [found and found.fingerprint() for found in chosen.fits]
-    found = [chosen.rows, chosen.to_json(), prints, lab.rows, lab.recommendation]
-    return without_times(json.loads(json.dumps(found)))
+    return [interruptions.found_by(one) for one in (chosen, lab)]
 
 
 @pytest.mark.slow
@@ -193,7 +185,7 @@ def test_compare_spreads_its_fits_and_one_process_writes(tmp_path: Path) -> None
     file = parse_spec(SHORT, "s.yaml")
     torch.set_default_dtype(torch.float32)
     alone = compare(file, treatments=["enumerate", "leave_one_out"])
-    assert without_times(rows) == without_times(json.loads(json.dumps(alone.rows)))
+    assert interruptions.without_times(rows) == interruptions.without_times(alone.rows)
     for row in rows:
         assert (tmp_path / "run" / f"{row['treatment']}-{row['seed']}" / "posterior.nc").is_file()
     assert run.text.count("report: ") == 1
@@ -388,7 +380,7 @@ def test_pieces_are_done_once_each_and_all_processes_have_them() -> None:
             done.append((rank, i))
             return Saved({"x": large + i}, {"square": i * i})
 
-        return [spread(processes, number, work) for number in (7, 0, 2)]
+        return [spread(processes, "abcdefg"[:number], work) for number in (7, 0, 2)]
 
     found = in_threads(3, one)
     assert sorted(i for _, i in done) == sorted([*range(7), *range(2)])

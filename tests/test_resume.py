@@ -25,8 +25,10 @@ from pyromoe.inference import (
     Checkpoints,
     compare,
     fit,
+    gradients,
     loop,
     nuts,
+    select,
     side_by_side,
     unfinished,
 )
@@ -333,6 +335,65 @@ def test_a_comparison_repeats_no_fit_that_has_ended(
         assert values is not None
         assert other_values is not None
         assert values.tobytes() == other_values.tobytes()
+
+
+class Stopping(Checkpoints):
+    """Checkpoints after each of which the work is stopped."""
+
+    def keep(self, name: str, saved: Saved, *, whole: bool = True) -> None:
+        super().keep(name, saved, whole=whole)
+        if whole:
+            raise Stopped(signal.SIGINT)
+
+
+def until_it_ends(folder: Path, work: Callable[[Checkpoints], Any]) -> tuple[Any, list[list[str]]]:
+    """What came of work that is stopped after everything it keeps; what was kept each time."""
+    kept = list[list[str]]()
+    while True:
+        try:
+            return work(Stopping(folder)), kept
+        except Stopped:
+            kept.append([name for name in Checkpoints(folder).parts if name != "fit"])
+
+
+def test_what_select_has_fitted_is_not_fitted_again(tmp_path: Path) -> None:
+    settings = ["fit.epochs=2", "fit.restarts=1", "fit.mode=eager"]
+    spec = parse_spec(interruptions.TEXT, "engel.yaml", settings)
+    asked: Any = {"experts": [2], "folds": 2, "bootstrap": 2}
+    whole, made = select(spec, **asked), list[str]()
+
+    def work(checkpoints: Checkpoints) -> Any:
+        return select(
+            spec, **asked, checkpoints=checkpoints, keep=lambda name, found: made.append(name)
+        )
+
+    found, kept = until_it_ends(tmp_path / "r", work)
+    parts = "-fold-1", "-fold-2", ""
+    each = [f"{name}{part}" for name in ("1", "2", "network") for part in parts]
+    each += ["2-sample-1", "2-sample-2"]
+    assert kept == [each[: i + 1] for i in range(len(each))]
+    assert made == ["1", "2", "network"]
+    assert interruptions.found_by(found) == interruptions.found_by(whole)
+    assert not [path for path in (tmp_path / "r").iterdir() if path.is_dir()]  # of single fits
+    with pytest.raises(InputError, match="--folds: is 3 and was 2 in the unfinished fit"):
+        select(spec, **asked | {"folds": 3}, checkpoints=Checkpoints(tmp_path / "r"))
+
+
+def test_what_the_lab_has_measured_is_not_measured_again(tmp_path: Path) -> None:
+    settings = ["fit.epochs=3", "fit.restarts=1", "fit.mode=eager"]
+    spec = parse_spec(interruptions.TEXT, "engel.yaml", settings)
+    asked: Any = {"treatments": ["enumerate", "rebar"], "draws": 5}
+    whole = gradients(spec, **asked)
+
+    def work(checkpoints: Checkpoints) -> Any:
+        return gradients(spec, **asked, checkpoints=checkpoints)
+
+    found, kept = until_it_ends(tmp_path / "r", work)
+    each = [f"{at}-{name}" for at in ("initial", "fitted") for name in ("enumerate", "rebar")]
+    assert kept == [each[: i + 1] for i in range(4)]
+    assert interruptions.found_by(found) == interruptions.found_by(whole)
+    with pytest.raises(InputError, match="--draws: is 6 and was 5 in the unfinished fit"):
+        gradients(spec, **asked | {"draws": 6}, checkpoints=Checkpoints(tmp_path / "r"))
 
 
 @pytest.mark.slow
