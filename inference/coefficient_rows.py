@@ -37,11 +37,9 @@ def names_of(fit: Fit) -> dict[str, list[str]]:
     """Return the names of the entries of each dimension."""
     columns = fit.encoding.columns
     responses = [target.name for target in fit.encoding.targets]
-    of_gate = [columns[c] for c in fit.model.gate_columns]
     return {
         "expert_predictor": [columns[c] for c in fit.model.expert_columns],
-        "gate_predictor": of_gate,
-        "gate_predictor_2": of_gate,
+        "gate_predictor": [columns[c] for c in fit.model.gate_columns],
         "output": output_names(fit),
         "response": responses,
         "response_2": responses,

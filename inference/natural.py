@@ -75,6 +75,7 @@ class Natural(nn.Module):
             for name, shift in (("gate_mean", mean), ("gate_sd", 0.0)):
                 dims, value = given[name]
                 given[name] = dims, value * value.new_tensor(sd) + value.new_tensor(shift)
+            given.pop("gate_correlation", None)  # more numbers than anybody reads
             return given
         if "gate_intercept" not in given:
             return {}

@@ -112,6 +112,7 @@ def test_what_rows_add_to_a_gaussian_gates_terms_is_in_the_sandwich() -> None:
     found = fitted("response: y, predictors: [x]", "{family: normal}", more=gate + "\n")
     surface = Surface(found)
     at = surface.values()
+    assert {*natural(found)} >= {"gate_weight", "gate_mean", "gate_sd"}
     whole, part = (jacobian(of, at).sum(0).norm() for of in (surface.terms, surface.each))
     assert float(whole) < 1e-2 < 1 < float(part)
     named, robust = natural(found), errors(found, method="sandwich")

@@ -71,6 +71,7 @@ def _coefficients(run: RunFiles) -> Iterator[Table]:
         values.setdefault((each.name, each.of), {})[each.expert] = each.value
     if not values:
         return
+    of_gate = "gate: of each expert less those of expert 0; " if "gate_intercept" in found else ""
     some = f", the {COLUMNS} largest experts" if run.of.number > COLUMNS else ""
     yield Table(
         f"Coefficients in units of the table{some}",
@@ -79,7 +80,7 @@ def _coefficients(run: RunFiles) -> Iterator[Table]:
             (name.replace("_", " "), of, *(own.get(k) for k in experts))
             for (name, of), own in values.items()
         ),
-        "gate: of each expert less those of expert 0; standard errors: pyromoe coefficients",
+        f"{of_gate}standard errors: pyromoe coefficients",
     )
 
 
