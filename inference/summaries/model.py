@@ -64,7 +64,7 @@ def model_sentences(spec: Spec, response: str = "", *, counted: bool = True) -> 
 
 
 def experts_of(spec: Spec, *, counted: bool = True) -> str:
-    """Return how many experts of which kind.
+    """Return how many experts of which kind; linear ones without predictors are constant.
 
     >>> from pyromoe.models import parse_spec
     >>> text = "{data: {dataset: iris}, likelihood: {family: categorical}, experts: {number: 1}}"
@@ -72,10 +72,12 @@ def experts_of(spec: Spec, *, counted: bool = True) -> str:
     '1 linear expert'
     """
     experts: Experts = spec.experts
+    seen = experts.kind != "linear" or (experts.predictors and spec.data.predictors)
+    kind = experts.kind if seen else "constant"
     hidden = f" ({' x '.join(map(str, experts.hidden))})" if experts.hidden else ""
     if not counted:
-        return f"{experts.kind.capitalize()}{hidden} experts"
-    return f"{experts.number} {experts.kind}{hidden} expert{'s' if experts.number > 1 else ''}"
+        return f"{kind.capitalize()}{hidden} experts"
+    return f"{experts.number} {kind}{hidden} expert{'s' if experts.number > 1 else ''}"
 
 
 def _priors(kinds: dict[str, str]) -> str:
