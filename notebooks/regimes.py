@@ -91,8 +91,9 @@ figure
 # %% [markdown]
 # Each mark is the mean log-likelihood of quarters while they were held out, less that of the best
 # mixture, and the bar is the standard error of that difference. One line for all years and two
-# regimes are behind by many standard errors, and so is the plain network, which sees the date too.
-# What is recommended is the smallest number that is not behind by more than one:
+# regimes are behind by many standard errors. The plain network sees unemployment and the date, and
+# comes near; but it says nothing of when a regime began. What is recommended is the
+# smallest number that is not behind by more than one standard error:
 
 # %%
 selection
@@ -104,8 +105,9 @@ selection
 
 # %% tags=["hide-cell"]
 one, two, three, _, network = selection.rows
-for row in (one, two, network):
-    assert row["behind"] > 2 * row["behind_standard_error"]
+for row in (one, two):
+    assert row["behind"] > 4 * row["behind_standard_error"]
+assert 0 < network["behind"] < two["behind"]
 assert three["recommended"]
 
 # %% [markdown]
