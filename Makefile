@@ -9,7 +9,7 @@ demo: $(STAMP)  ## compare treatments of z on handwritten digits
 	$(BIN)/pyromoe compare examples/digits.yaml
 
 test: $(STAMP)  ## all tests, the notebooks included
-	$(BIN)/pytest -q --numprocesses auto
+	$(BIN)/pytest -q --numprocesses auto --dist worksteal
 	$(BIN)/pytest -q --nbmake --nbmake-timeout=300 notebooks/*.ipynb -p no:cacheprovider
 
 test-fast: $(STAMP)  ## the tests that take a second or less
