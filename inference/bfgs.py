@@ -125,7 +125,10 @@ class Batch:
         assert self.at.inverse is not None
         curvature = (step * change).sum(-1)
         taken = taken & (curvature > 0)
+        if not taken.any():
+            return
         safe = torch.where(taken, curvature, 1.0)
+        change = torch.where(taken[:, None], change, 0.0)  # which is not finite after some trials
         inverse = self.at.inverse
         if (first := taken & self.new).any():
             scale = torch.where(first, curvature / (change * change).sum(-1), 1.0)

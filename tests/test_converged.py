@@ -297,6 +297,34 @@ def test_a_search_is_bounded_and_never_descends(monkeypatch: pytest.MonkeyPatch)
     assert stopped.calls == 5
 
 
+def test_what_is_not_defined_teaches_nothing() -> None:
+    """Neither the vector that went there, nor those that took a step at the same call."""
+    begun = torch.tensor([[-1.2, 1.0, -0.5], [2.0, -1.0, 3.0], [0.0, 0.5, -2.0]]).double()
+    ends, met = [], 0
+    for gradient in (math.nan, 0.0):
+
+        def function(
+            values: Tensor, which: Tensor, gradient: float = gradient
+        ) -> tuple[Tensor, Tensor]:
+            nonlocal met
+            value, slope = banana(values, which)
+            beyond = (values[:, 1] < -0.02) & (which != 1)
+            met += int(beyond.any() and not beyond.all())
+            return (
+                torch.where(beyond, -math.inf, value),
+                torch.where(beyond[:, None], gradient, slope),
+            )
+
+        ends.append(maximise(function, begun, tolerance=1e-7, iterations=500))
+    one, other = ends
+    assert met >= 2  # in each of the two searches, while others took a step
+    assert one.calls == other.calls
+    assert one.inverse is not None
+    assert other.inverse is not None
+    assert torch.equal(one.inverse, other.inverse)
+    assert torch.equal(one.values, other.values)
+
+
 def test_a_search_goes_round_what_is_not_defined() -> None:
     def function(values: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         return (values.log() - values).sum(-1), 1 / values - 1  # not a number below 0
