@@ -5,9 +5,9 @@
 Weights, z and y are drawn from the prior by NumPy, two linear experts and a linear gate with 15
 rows; NUTS runs as in a fit, from the best of a few searches for the mode that start at draws of the
 prior. The true value of a quantity that does not depend on how experts are numbered then has a
-uniform rank among its draws (`pyromoe.inference.calibration`). The table has the tests' z, and the
-smallest of three p-values, which is to be above 0.001 over the number of tests; the last line says
-whether it is. Ends with status 1 otherwise.
+uniform rank among its draws (`pyromoe.inference.posterior.calibration`). The table has the tests'
+z, and the smallest of three p-values, which is to be above 0.001 over the number of tests; the last
+line says whether it is. Ends with status 1 otherwise.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ import pyro
 import torch
 from scipy.optimize import minimize  # type: ignore[import-untyped]  # no stubs
 
-from pyromoe.inference import graph as graphs
-from pyromoe.inference.build import build
-from pyromoe.inference.calibration import calibrated, positions, uniformity
-from pyromoe.inference.nuts import chain_from
-from pyromoe.inference.weights import LogPosterior
+from pyromoe.inference.fitting.build import build
+from pyromoe.inference.fitting.nuts import chain_from
+from pyromoe.inference.fitting.weights import LogPosterior
+from pyromoe.inference.posterior.calibration import calibrated, positions, uniformity
+from pyromoe.inference.steps import graph as graphs
 from pyromoe.models import log_joint
 from pyromoe.models.data import from_table
 from pyromoe.models.spec_file import parse_spec

@@ -23,11 +23,11 @@ from unittest import mock
 import numpy as np
 
 from pyromoe.inference import fit
-from pyromoe.inference.inspection import summary_lines, uncertain_lines
+from pyromoe.inference.commands.inspection import summary_lines, uncertain_lines
 from pyromoe.inference.report.rendering import render
 from pyromoe.inference.report.run import run_page
-from pyromoe.inference.run_directory import save_run
-from pyromoe.inference.store import load_fit
+from pyromoe.inference.runs.run_directory import save_run
+from pyromoe.inference.runs.store import load_fit
 from pyromoe.inference.summaries.assignments import read_assignments
 from pyromoe.inference.summaries.run import summarise_run
 from pyromoe.models.errors import InputError
@@ -146,7 +146,7 @@ def measure(
 
 def unverified() -> AbstractContextManager[object]:
     """Take every file as it is, as if no manifest spoke of it."""
-    return mock.patch("pyromoe.inference.verified.manifest_of", return_value={})
+    return mock.patch("pyromoe.inference.files.verified.manifest_of", return_value={})
 
 
 def main() -> None:

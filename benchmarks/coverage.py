@@ -29,7 +29,7 @@ from calibration import (
 )
 
 from pyromoe.inference import fit
-from pyromoe.inference.calibration import positions
+from pyromoe.inference.posterior.calibration import positions
 from pyromoe.models.spec_file import parse_spec
 
 if TYPE_CHECKING:

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pyromoe.inference.batches import Batch
-from pyromoe.inference.budget import Budget
-from pyromoe.inference.choice import settle
-from pyromoe.inference.loop import Loop
-from pyromoe.inference.optimisers import FIRST, OPTIMISERS, SECOND, SMALLEST, Optimiser
-from pyromoe.inference.plan import make_plan
-from pyromoe.inference.restarts import start
+from pyromoe.inference.fitting.batches import Batch
+from pyromoe.inference.fitting.budget import Budget
+from pyromoe.inference.fitting.choice import settle
+from pyromoe.inference.fitting.loop import Loop
+from pyromoe.inference.fitting.plan import make_plan
+from pyromoe.inference.fitting.restarts import start
+from pyromoe.inference.steps.optimisers import FIRST, OPTIMISERS, SECOND, SMALLEST, Optimiser
 from pyromoe.inference.svi import one_thread
 from pyromoe.models.data import load
 from pyromoe.models.spec_file import read_spec

@@ -35,10 +35,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pyromoe.inference.budget import Budget
-from pyromoe.inference.measuring import Lab
-from pyromoe.inference.plan import make_plan, plans_of_all, with_treatment
-from pyromoe.inference.step import Step
+from pyromoe.inference.fitting.budget import Budget
+from pyromoe.inference.fitting.plan import make_plan, plans_of_all, with_treatment
+from pyromoe.inference.lab.measuring import Lab
+from pyromoe.inference.steps.step import Step
 from pyromoe.inference.svi import fit
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models.data import from_table
@@ -47,7 +47,7 @@ from pyromoe.models.spec_file import parse_spec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyromoe.inference.plan import Plan
+    from pyromoe.inference.fitting.plan import Plan
 
 SPEC = """
 data: {{file: none.csv, response: y, split: {{test: 0}}}}

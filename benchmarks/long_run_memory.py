@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pyromoe.inference import Checkpoints, LogFiles, fit
-from pyromoe.inference.budget import Budget
-from pyromoe.inference.loop import Loop
+from pyromoe.inference.fitting.budget import Budget
+from pyromoe.inference.fitting.loop import Loop
 from pyromoe.models import parse_spec
 
 if TYPE_CHECKING:
-    from pyromoe.inference.batches import Batch
+    from pyromoe.inference.fitting.batches import Batch
 
 TEXT = """
 data: {dataset: engel}

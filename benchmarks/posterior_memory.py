@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from pyromoe.inference import fit, to_arviz, to_netcdf
-from pyromoe.inference.budget import Budget
+from pyromoe.inference.fitting.budget import Budget
 from pyromoe.models import parse_spec
 
 SPEC = """

@@ -20,7 +20,7 @@ import torch
 from sklearn.datasets import make_friedman1
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.fitting.probabilities import to_tensors
 from pyromoe.inference.svi import fit
 from pyromoe.models import Spec
 from pyromoe.models.data import as_rows, encode_part, from_table

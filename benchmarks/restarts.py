@@ -38,7 +38,7 @@ def timed(file: SpecFile, restarts: int, room: int) -> tuple[float, Fit]:
         update={"restarts": restarts, "mode": "captured", "optimiser": "adam"}
     )
     file = replace(file, spec=file.spec.model_copy(update={"fit": settings}))
-    with patch("pyromoe.inference.restarts.SIDE_BY_SIDE", room):
+    with patch("pyromoe.inference.fitting.restarts.SIDE_BY_SIDE", room):
         started = time.perf_counter()
         found = svi.fit(file)
     return time.perf_counter() - started, found

@@ -78,7 +78,7 @@ def scikit_learn(spec: Path) -> None:
     from sklearn.preprocessing import StandardScaler
 
     torch.set_num_threads(1)
-    from pyromoe.inference.streamed import StreamedBatches
+    from pyromoe.inference.fitting.streamed import StreamedBatches
     from pyromoe.models.data import load
     from pyromoe.models.spec_file import read_spec
 

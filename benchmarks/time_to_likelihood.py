@@ -28,18 +28,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pyromoe.inference.budget import Budget
-from pyromoe.inference.loop import Loop, NumericalError
-from pyromoe.inference.plan import make_plan, with_treatment
-from pyromoe.inference.probabilities import log_likelihood, to_tensors
-from pyromoe.inference.restarts import start
+from pyromoe.inference.fitting.budget import Budget
+from pyromoe.inference.fitting.loop import Loop, NumericalError
+from pyromoe.inference.fitting.plan import make_plan, with_treatment
+from pyromoe.inference.fitting.probabilities import log_likelihood, to_tensors
+from pyromoe.inference.fitting.restarts import start
 from pyromoe.models import read_spec
 from pyromoe.models.data import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pyromoe.inference.plan import Plan
+    from pyromoe.inference.fitting.plan import Plan
     from pyromoe.models.divide import Data
 
 SPEC = Path(__file__).parent.parent / "examples" / "digits.yaml"

@@ -57,8 +57,8 @@ nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!pyromoe).*")]  # names of other libraries, and short ones
 UNLISTED = (
     "models.likelihoods.likelihood.Restriction",  # an alias
-    "inference.checkpoints.Saved",  # handed on, not made by users
-    "inference.signals.Signals",
+    "inference.files.checkpoints.Saved",  # handed on, not made by users
+    "inference.files.signals.Signals",
 )
 nitpick_ignore = [("py:class", f"pyromoe.{name}") for name in UNLISTED]
 suppress_warnings = ["ref.python"]  # two classes are called Noise

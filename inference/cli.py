@@ -15,18 +15,19 @@ from typing import Annotated
 import typer
 
 import pyromoe
-from pyromoe.inference import commands, terminal
-from pyromoe.inference.coefficients_command import coefficients, evaluate
-from pyromoe.inference.compare_command import compare
-from pyromoe.inference.fit_command import fit
-from pyromoe.inference.gradients_command import gradients
-from pyromoe.inference.new_command import new
-from pyromoe.inference.options import Overwrite, Settings, SpecPath  # noqa: TC001  # typer reads them
-from pyromoe.inference.report_command import report
-from pyromoe.inference.select_command import select
-from pyromoe.inference.signals import Stopped
-from pyromoe.inference.startup import lightly
-from pyromoe.inference.writing import new_file
+from pyromoe.inference import terminal
+from pyromoe.inference.commands import of_runs as commands
+from pyromoe.inference.commands.coefficients import coefficients, evaluate
+from pyromoe.inference.commands.compare import compare
+from pyromoe.inference.commands.fit import fit
+from pyromoe.inference.commands.gradients import gradients
+from pyromoe.inference.commands.new import new
+from pyromoe.inference.commands.options import Overwrite, Settings, SpecPath  # noqa: TC001  # typer reads them
+from pyromoe.inference.commands.report import report
+from pyromoe.inference.commands.select import select
+from pyromoe.inference.commands.startup import lightly
+from pyromoe.inference.files.signals import Stopped
+from pyromoe.inference.files.writing import new_file
 
 app = typer.Typer(
     help="""Mixtures of experts with a discrete latent, in Pyro.
@@ -51,8 +52,8 @@ app.command()(new)
 def check(spec: SpecPath, set_: Settings = None) -> None:
     """Validate a spec and its data, and print every default."""
     lightly()
-    from pyromoe.inference.choice import check_shards, settle
-    from pyromoe.inference.plan import make_plan
+    from pyromoe.inference.fitting.choice import check_shards, settle
+    from pyromoe.inference.fitting.plan import make_plan
     from pyromoe.models.data import load
     from pyromoe.models.spec_file import read_spec, to_yaml
 
@@ -92,7 +93,7 @@ def treatments(
 ) -> None:
     """List the treatments of z, with what they claim."""
     lightly()
-    from pyromoe.inference.plan import find
+    from pyromoe.inference.fitting.plan import find
     from pyromoe.inference.treatments import TREATMENTS
     from pyromoe.models.spec_file import SpecFile
 
@@ -119,7 +120,7 @@ def schema(
     Beside a spec, as pyromoe.schema.json, it is named in those that pyromoe new writes.
     """
     lightly()
-    from pyromoe.inference.spec_schema import spec_schema
+    from pyromoe.inference.commands.spec_schema import spec_schema
 
     text = json.dumps(spec_schema(), indent=2)
     if out is None:

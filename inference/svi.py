@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 import torch
 
 from pyromoe.guides import WeightGuide
-from pyromoe.inference.budget import Budget
-from pyromoe.inference.choice import check_shards, settle
-from pyromoe.inference.diagnosis import CORRECT, values_at_fault
-from pyromoe.inference.divided import divides, put_together
-from pyromoe.inference.events import silent, tell_end, told
-from pyromoe.inference.loop import Loop, NumericalError
-from pyromoe.inference.maximum_likelihood import maximum_likelihood
-from pyromoe.inference.plan import make_plan
-from pyromoe.inference.probabilities import log_prior
-from pyromoe.inference.processes import ALONE, Processes, agree
-from pyromoe.inference.readers import ReadingProcesses
-from pyromoe.inference.recognised import digest, recognise
-from pyromoe.inference.restarts import groups, label, start
-from pyromoe.inference.result import Fit
-from pyromoe.inference.shards import Shards, usual
-from pyromoe.inference.unfinished import run
-from pyromoe.inference.weights import LogPosterior, complete, log_ratios
+from pyromoe.inference.distributed.processes import ALONE, Processes, agree
+from pyromoe.inference.distributed.readers import ReadingProcesses
+from pyromoe.inference.distributed.shards import Shards, usual
+from pyromoe.inference.fitting.budget import Budget
+from pyromoe.inference.fitting.choice import check_shards, settle
+from pyromoe.inference.fitting.diagnosis import CORRECT, values_at_fault
+from pyromoe.inference.fitting.divided import divides, put_together
+from pyromoe.inference.fitting.events import silent, tell_end, told
+from pyromoe.inference.fitting.loop import Loop, NumericalError
+from pyromoe.inference.fitting.plan import make_plan
+from pyromoe.inference.fitting.probabilities import log_prior
+from pyromoe.inference.fitting.recognised import digest, recognise
+from pyromoe.inference.fitting.restarts import groups, label, start
+from pyromoe.inference.fitting.result import Fit
+from pyromoe.inference.fitting.unfinished import run
+from pyromoe.inference.fitting.weights import LogPosterior, complete, log_ratios
+from pyromoe.inference.maximum_likelihood.maximum_likelihood import maximum_likelihood
 from pyromoe.models import InputError
 from pyromoe.models.data import from_table, load
 from pyromoe.models.fit_settings import CONVERGED
@@ -35,10 +35,10 @@ from pyromoe.models.spec_file import SpecFile, read_spec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pyromoe.inference.checkpoints import Checkpoints
-    from pyromoe.inference.events import Log
-    from pyromoe.inference.plan import Plan
-    from pyromoe.inference.restart import Restart
+    from pyromoe.inference.files.checkpoints import Checkpoints
+    from pyromoe.inference.fitting.events import Log
+    from pyromoe.inference.fitting.plan import Plan
+    from pyromoe.inference.fitting.restart import Restart
     from pyromoe.models import Spec
     from pyromoe.models.divide import Data
 

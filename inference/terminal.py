@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pyromoe.inference.files.signals import Signals, Stopped
 from pyromoe.inference.plain_progress import PlainProgress
-from pyromoe.inference.signals import Signals, Stopped
 from pyromoe.models.errors import InputError, one_line
 
 if TYPE_CHECKING:

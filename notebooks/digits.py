@@ -29,7 +29,7 @@ import pandas as pd
 import torch
 
 from pyromoe.inference import fit, select, to_arviz
-from pyromoe.inference.labels import matched
+from pyromoe.inference.fitting.labels import matched
 from pyromoe.inference.pictures import (
     agreement,
     new_figure,

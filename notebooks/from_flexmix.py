@@ -32,7 +32,7 @@ import pandas as pd
 from statsmodels.datasets import engel, grunfeld
 
 from pyromoe.inference import coefficients, fit, predict, select
-from pyromoe.inference.assign import assign
+from pyromoe.inference.commands.assign import assign
 from pyromoe.inference.pictures import (
     curves_of,
     new_figure,
@@ -42,7 +42,7 @@ from pyromoe.inference.pictures import (
     rows_of,
     values_of,
 )
-from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.fitting.probabilities import to_tensors
 from pyromoe.models import parse_spec
 
 # %% [markdown]
@@ -375,7 +375,7 @@ assert np.allclose(sorted(capital), [0.1092, 0.3715], atol=1e-3)
 # | `offset`, `weights` | `data.offset`, `data.weights` |
 # | `cluster = ` a first assignment | `fit.initialisation` |
 # | `boot(m, sim = "parametric")`, `LR_test` | `select(..., bootstrap=199)` |
-# | `relabel` | `pyromoe.inference.labels.matched` |
+# | `relabel` | `pyromoe.inference.fitting.labels.matched` |
 #
 # In betareg a second part of the formula, `y ~ x | w`, lets the precision depend on predictors;
 # here the precision of `beta` is one number for each expert. There is no `FLXMRlmer`, no

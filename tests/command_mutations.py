@@ -103,7 +103,7 @@ def without_fits() -> Iterator[None]:
 
     with (
         patch("pyromoe.inference.svi.settle", end),
-        patch("pyromoe.inference.lab.Lab.measure", end),
+        patch("pyromoe.inference.lab.lab.Lab.measure", end),
         patch.dict("pyromoe.inference.report.written.PAGES", {"run": end}),
     ):
         yield

@@ -23,8 +23,8 @@ import torch.distributed as dist
 from pyromoe.guides import AmortisedGuide, PointGuide, PriorGuide, Seeded, WeightedGuide
 from pyromoe.guides.noise import FromRaw
 from pyromoe.inference import Processes, Treatment_ELBO, fit
-from pyromoe.inference.shared_checkpoints import SharedCheckpoints
-from pyromoe.inference.signals import Stopped
+from pyromoe.inference.distributed.shared_checkpoints import SharedCheckpoints
+from pyromoe.inference.files.signals import Stopped
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import MixtureOfExperts, Networks, parse_spec
 from pyromoe.models.divided_networks import DividedNetworks, divided_sites
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from pyromoe.inference.events import Log
+    from pyromoe.inference.fitting.events import Log
     from pyromoe.models.priors import Kind
 
 ROWS = 37

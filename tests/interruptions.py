@@ -23,8 +23,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyromoe.inference import Checkpoints, Gradients, checkpoints, fit, side_by_side, unfinished
-from pyromoe.inference.step_state import restore_step
+from pyromoe.inference import Checkpoints, Gradients, fit
+from pyromoe.inference.files import checkpoints
+from pyromoe.inference.fitting import unfinished
+from pyromoe.inference.steps import side_by_side
+from pyromoe.inference.steps.step_state import restore_step
 from pyromoe.inference.svi import one_thread
 from pyromoe.models.data import load
 from pyromoe.models.spec_file import parse_spec

@@ -69,7 +69,7 @@ def _forked(rank: int, size: int, folder: Path, function: Callable[[Processes], 
 def fingerprints(size: int, settings: Sequence[str], folder: str | None = None) -> list[str]:
     """Return the SHA-256 of the parameters that each process ends with."""
     from pyromoe.inference import fit
-    from pyromoe.inference.shared_checkpoints import SharedCheckpoints
+    from pyromoe.inference.distributed.shared_checkpoints import SharedCheckpoints
     from pyromoe.models import parse_spec
 
     spec = parse_spec(SPEC, "engel.yaml", settings)
@@ -84,8 +84,8 @@ def fingerprints(size: int, settings: Sequence[str], folder: str | None = None) 
 def stopped(size: int, settings: Sequence[str], folder: str, after: int) -> list[str]:
     """Stop a fit after so many steps by a signal to the last process alone; say who stopped."""
     from pyromoe.inference import fit
-    from pyromoe.inference.shared_checkpoints import SharedCheckpoints
-    from pyromoe.inference.signals import Stopped
+    from pyromoe.inference.distributed.shared_checkpoints import SharedCheckpoints
+    from pyromoe.inference.files.signals import Stopped
     from pyromoe.models import parse_spec
 
     spec = parse_spec(SPEC, "engel.yaml", settings)
@@ -124,8 +124,8 @@ def streamed(size: int, text: str, settings: Sequence[str], apart: bool = False)
     from unittest.mock import patch
 
     from pyromoe.inference import fit
-    from pyromoe.inference.readers import ReadingProcesses
-    from pyromoe.inference.recognised import digest
+    from pyromoe.inference.distributed.readers import ReadingProcesses
+    from pyromoe.inference.fitting.recognised import digest
     from pyromoe.models import InputError, parse_spec
     from pyromoe.models.data import load
     from pyromoe.models.parquet_blocks import ParquetBlocks
@@ -174,7 +174,7 @@ def divided_stream(size: int, text: str, settings: Sequence[str]) -> list[Any]:
 
     def run(processes: Processes) -> Any:
         torch.set_default_dtype(torch.float64)
-        patch("pyromoe.inference.readers.EVERY", 0.0).start()
+        patch("pyromoe.inference.distributed.readers.EVERY", 0.0).start()
         patch("pyromoe.models.parquet_blocks.PIECE", 40).start()
         found = fit(file, processes=processes)
         tensors = found.tensors() if processes.first else {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyromoe.inference import fit
-from pyromoe.inference.run_directory import save_run
+from pyromoe.inference.runs.run_directory import save_run
 from pyromoe.models import Spec
 from pyromoe.models.spec_file import parse_spec, to_yaml
 

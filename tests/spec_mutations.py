@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from fuzzing import watched
 from ruamel.yaml import YAML
 
-from pyromoe.inference.choice import settle
-from pyromoe.inference.plan import make_plan
+from pyromoe.inference.fitting.choice import settle
+from pyromoe.inference.fitting.plan import make_plan
 from pyromoe.models.data import load
 from pyromoe.models.errors import InputError
 from pyromoe.models.spec_file import parse_spec, to_yaml

@@ -15,13 +15,13 @@ import xarray as xr
 from test_families import LEVELS, OFFSETS, table_of
 
 from pyromoe.inference import fit, to_arviz, to_datatree, to_netcdf
-from pyromoe.inference.arviz_versions import to_tree
-from pyromoe.inference.draws import posterior_draws
-from pyromoe.inference.probabilities import to_tensors
-from pyromoe.inference.repeated import is_repeated, repeat
-from pyromoe.inference.store import load_fit, save_fit
+from pyromoe.inference.files.arviz_versions import to_tree
+from pyromoe.inference.files.repeated import is_repeated, repeat
+from pyromoe.inference.files.verified import seal
+from pyromoe.inference.fitting.probabilities import to_tensors
+from pyromoe.inference.posterior.draws import posterior_draws
+from pyromoe.inference.runs.store import load_fit, save_fit
 from pyromoe.inference.treatments import TREATMENTS
-from pyromoe.inference.verified import seal
 from pyromoe.models import parse_spec
 from pyromoe.models.likelihoods import FAMILIES
 
@@ -315,7 +315,7 @@ def test_a_variable_without_numbers_is_written() -> None:
 def test_draws_in_parts_are_draws_of_the_same_posterior(monkeypatch: pytest.MonkeyPatch) -> None:
     """One draw at a time: other z, but each as probable as resp says."""
     found = fitted(output="draws: 400", fit="restarts: 1, epochs: 30, batch_size: full")
-    monkeypatch.setattr("pyromoe.inference.draws.AT_ONCE", 1)
+    monkeypatch.setattr("pyromoe.inference.posterior.draws.AT_ONCE", 1)
     x, y = to_tensors(found.data.train, found.spec)
     drawn = posterior_draws(found, x, y)
     r, z, predicted = drawn["resp"][0, 0], drawn["z"][0], drawn["predictive"][0]

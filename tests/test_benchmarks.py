@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pyromoe.inference import fit
-from pyromoe.inference.budget import Budget
-from pyromoe.inference.plan import make_plan
-from pyromoe.inference.result import Fit
+from pyromoe.inference.fitting.budget import Budget
+from pyromoe.inference.fitting.plan import make_plan
+from pyromoe.inference.fitting.result import Fit
 from pyromoe.models.data import load
 from pyromoe.models.spec_file import parse_spec
 

@@ -14,12 +14,13 @@ from scipy import stats  # type: ignore[import-untyped]  # no stubs
 from test_benchmarks import FOLDER, benchmark
 
 from pyromoe.guides import LaplaceGuide, Seeded
-from pyromoe.inference import fit, graph
-from pyromoe.inference.build import build
-from pyromoe.inference.calibration import calibrated, positions, uniformity
-from pyromoe.inference.loop import NumericalError
-from pyromoe.inference.nuts import chain_from, evaluated
-from pyromoe.inference.weights import LogPosterior, curve
+from pyromoe.inference import fit
+from pyromoe.inference.fitting.build import build
+from pyromoe.inference.fitting.loop import NumericalError
+from pyromoe.inference.fitting.nuts import chain_from, evaluated
+from pyromoe.inference.fitting.weights import LogPosterior, curve
+from pyromoe.inference.posterior.calibration import calibrated, positions, uniformity
+from pyromoe.inference.steps import graph
 from pyromoe.models import parse_spec
 from pyromoe.models.data import from_table
 

@@ -17,7 +17,8 @@ import torch
 import xarray as xr
 from command import Result, called
 
-from pyromoe.inference import compare_command, evaluation, fit_command
+from pyromoe.inference.commands import compare as compare_command, fit as fit_command
+from pyromoe.inference.fitting import evaluation
 from pyromoe.inference.treatments import TREATMENTS
 
 if TYPE_CHECKING:

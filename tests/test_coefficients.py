@@ -11,13 +11,13 @@ import pytest
 import statsmodels.api as sm
 import torch
 
-from pyromoe.inference.assign import assign
-from pyromoe.inference.bootstrap import bootstrap
-from pyromoe.inference.evaluated import evaluated
-from pyromoe.inference.labels import chains, match, matched, renumbered
-from pyromoe.inference.natural import Natural, nulls, to_json
-from pyromoe.inference.posterior import to_arviz, to_datatree
-from pyromoe.inference.standard_errors import Surface, jacobian, standard_errors
+from pyromoe.inference.commands.assign import assign
+from pyromoe.inference.commands.evaluated import evaluated
+from pyromoe.inference.fitting.labels import chains, match, matched, renumbered
+from pyromoe.inference.fitting.natural import Natural, nulls, to_json
+from pyromoe.inference.maximum_likelihood.bootstrap import bootstrap
+from pyromoe.inference.maximum_likelihood.standard_errors import Surface, jacobian, standard_errors
+from pyromoe.inference.posterior.posterior import to_arviz, to_datatree
 from pyromoe.inference.svi import fit
 from pyromoe.models import InputError
 from pyromoe.models.spec_file import parse_spec, read_spec
@@ -25,7 +25,7 @@ from pyromoe.models.spec_file import parse_spec, read_spec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pyromoe.inference.result import Fit
+    from pyromoe.inference.fitting.result import Fit
 
 PLAIN = """\
 priors: {experts: {kind: none}, gate: {kind: none}}

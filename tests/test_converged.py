@@ -14,22 +14,23 @@ import statsmodels.api as sm
 import torch
 from scipy.optimize import rosen, rosen_der  # type: ignore[import-untyped]
 
-from pyromoe.inference import climb, compare, fit, maximise as search
-from pyromoe.inference.budget import Budget
-from pyromoe.inference.choice import RESTARTS, settle
-from pyromoe.inference.climb import Climb
-from pyromoe.inference.fit_command import fit as fit_command
-from pyromoe.inference.inspection import summary_lines
-from pyromoe.inference.maximise import maximise
-from pyromoe.inference.modes import Faults, distinct, faults
-from pyromoe.inference.nested import nested_in
-from pyromoe.inference.plan import make_plan
-from pyromoe.inference.posterior import to_datatree
-from pyromoe.inference.probabilities import to_tensors
-from pyromoe.inference.restart import VANISHED
-from pyromoe.inference.restarts import start
-from pyromoe.inference.score import Score
-from pyromoe.inference.starts import Starts, initialisations
+from pyromoe.inference import compare, fit
+from pyromoe.inference.commands.fit import fit as fit_command
+from pyromoe.inference.commands.inspection import summary_lines
+from pyromoe.inference.fitting.budget import Budget
+from pyromoe.inference.fitting.choice import RESTARTS, settle
+from pyromoe.inference.fitting.plan import make_plan
+from pyromoe.inference.fitting.probabilities import to_tensors
+from pyromoe.inference.fitting.restart import VANISHED
+from pyromoe.inference.fitting.restarts import start
+from pyromoe.inference.maximum_likelihood import climb, maximise as search
+from pyromoe.inference.maximum_likelihood.climb import Climb
+from pyromoe.inference.maximum_likelihood.maximise import maximise
+from pyromoe.inference.maximum_likelihood.modes import Faults, distinct, faults
+from pyromoe.inference.maximum_likelihood.nested import nested_in
+from pyromoe.inference.maximum_likelihood.score import Score
+from pyromoe.inference.maximum_likelihood.starts import Starts, initialisations
+from pyromoe.inference.posterior.posterior import to_datatree
 from pyromoe.inference.summaries.assignments import assignments_of
 from pyromoe.inference.summaries.run import of_run
 from pyromoe.models import InputError
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from pyromoe.inference.bfgs import Function, Search
-    from pyromoe.inference.result import Fit
+    from pyromoe.inference.fitting.result import Fit
+    from pyromoe.inference.maximum_likelihood.bfgs import Function, Search
     from pyromoe.models.spec_file import SpecFile
 
 SPEC = """

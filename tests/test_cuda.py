@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.guides.noise import Kind
-    from pyromoe.inference.auto import Mode
+    from pyromoe.inference.steps.auto import Mode
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 

@@ -17,10 +17,11 @@ import torch
 from safetensors.torch import load as load_tensors, save as save_tensors
 
 from pyromoe import MoEClassifier
-from pyromoe.inference import manifest, terminal
-from pyromoe.inference.store import load_fit
-from pyromoe.inference.strict_json import LARGEST, parse_json
-from pyromoe.inference.verified import seal, verified, verified_file
+from pyromoe.inference import terminal
+from pyromoe.inference.files import manifest
+from pyromoe.inference.files.strict_json import LARGEST, parse_json
+from pyromoe.inference.files.verified import seal, verified, verified_file
+from pyromoe.inference.runs.store import load_fit
 from pyromoe.models.errors import InputError
 from pyromoe.models.table import read_table
 

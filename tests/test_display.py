@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from pyromoe.inference import coefficients, compare, fit, gradients, select, to_arviz
-from pyromoe.inference.natural import Natural
+from pyromoe.inference.fitting.natural import Natural
+from pyromoe.inference.maximum_likelihood.standard_errors import standard_errors
 from pyromoe.inference.pictures import rows_of
-from pyromoe.inference.standard_errors import standard_errors
 from pyromoe.inference.summaries.model import model_sentences
 from pyromoe.models import InputError
 from pyromoe.models.spec_file import parse_spec

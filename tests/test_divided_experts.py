@@ -14,7 +14,7 @@ import torch
 from divided import CASES, fits_of
 
 from pyromoe.inference import Processes
-from pyromoe.inference.divided import divides
+from pyromoe.inference.fitting.divided import divides
 from pyromoe.models import InputError, Networks, networks, parse_spec
 
 if TYPE_CHECKING:

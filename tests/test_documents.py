@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from pyromoe.inference import pictures
-from pyromoe.inference.arviz_versions import to_tree
-from pyromoe.inference.plan import make_plan
+from pyromoe.inference.files.arviz_versions import to_tree
+from pyromoe.inference.fitting.plan import make_plan
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import MixtureOfExperts
 from pyromoe.models.data import load
@@ -82,7 +82,7 @@ def test_the_specs_of_the_pages_are_valid(text: str) -> None:
 
 
 def test_every_initialisation_and_warning_is_documented() -> None:
-    source = (ROOT / "inference" / "warned.py").read_text()
+    source = (ROOT / "inference" / "maximum_likelihood" / "warned.py").read_text()
     warnings = set(re.findall(r'yield\s*\(?\s*"(\w+)"', source))
     assert len(warnings) > 8
     named = set(re.findall(r"^\| `(\w+)` \|", FITTING_PAGE, re.MULTILINE))

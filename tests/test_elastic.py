@@ -20,14 +20,14 @@ from torch._C._distributed_c10d import HashStore
 from torchrun import Torchrun
 
 from pyromoe.inference import Checkpoints, Processes, compare, fit, gradients, joined, select
-from pyromoe.inference.checkpoints import Saved
-from pyromoe.inference.ending import once, over_before
-from pyromoe.inference.heartbeat import ENDED, Heartbeat
-from pyromoe.inference.meeting import Missing, meet
-from pyromoe.inference.signals import Stopped
-from pyromoe.inference.spreading import MOST, spread
-from pyromoe.inference.watching import bereaved, seconds
-from pyromoe.inference.who import Who
+from pyromoe.inference.distributed.ending import once, over_before
+from pyromoe.inference.distributed.heartbeat import ENDED, Heartbeat
+from pyromoe.inference.distributed.meeting import Missing, meet
+from pyromoe.inference.distributed.spreading import MOST, spread
+from pyromoe.inference.distributed.watching import bereaved, seconds
+from pyromoe.inference.distributed.who import Who
+from pyromoe.inference.files.checkpoints import Saved
+from pyromoe.inference.files.signals import Stopped
 from pyromoe.models import InputError
 from pyromoe.models.spec_file import parse_spec
 
@@ -229,7 +229,7 @@ def test_a_process_that_is_stopped_before_it_comes_is_ended_and_named(
     """One that is only slow is left alone."""
     me = Who(Who.here().host, os.getpid(), os.getpid())
     monkeypatch.setattr(Who, "here", lambda: me)
-    monkeypatch.setattr("pyromoe.inference.meeting.SLOW", 0.1)
+    monkeypatch.setattr("pyromoe.inference.distributed.meeting.SLOW", 0.1)
     with subprocess.Popen(["sleep", "60"], env={"RANK": "1"}) as child:
         if stopped:
             os.kill(child.pid, signal.SIGSTOP)
@@ -294,7 +294,7 @@ def test_a_clock_that_jumps_raises_no_alarm() -> None:
 
 def test_a_long_operation_of_torch_lets_the_heart_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread counts on while the main thread is in one call of torch, or in Python."""
-    monkeypatch.setattr("pyromoe.inference.heartbeat.EVERY", 0.05)
+    monkeypatch.setattr("pyromoe.inference.distributed.heartbeat.EVERY", 0.05)
     left: list[int] = []
     store: Any = HashStore()
     heart = Heartbeat(store, 0, 1, leave=left.append)
@@ -321,7 +321,7 @@ def test_a_process_elsewhere_is_named_as_far_as_it_is_known(
 ) -> None:
     """gloo tells an address and no number; only this machine's processes can be looked at."""
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-    monkeypatch.setattr("pyromoe.inference.watching.SOON", 0.1)
+    monkeypatch.setattr("pyromoe.inference.distributed.watching.SOON", 0.1)
     long = (
         "[/__w/gloo/pair.cc:553] Connection closed by peer [10.0.0.4]:1. This is typically caused"
     )

@@ -20,11 +20,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from pyromoe import MoEClassifier, MoERegressor
-from pyromoe.inference.estimator_state import FILE
-from pyromoe.inference.prediction import predict
-from pyromoe.inference.reading import read_json
-from pyromoe.inference.store import load_fit, write_json
-from pyromoe.inference.verified import seal
+from pyromoe.inference.files.verified import seal
+from pyromoe.inference.posterior.prediction import predict
+from pyromoe.inference.runs.reading import read_json
+from pyromoe.inference.runs.store import load_fit, write_json
+from pyromoe.inference.scikit_learn.estimator_state import FILE
 from pyromoe.models.data import as_rows
 from pyromoe.models.encoding import Extra
 from pyromoe.models.errors import InputError

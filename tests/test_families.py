@@ -16,11 +16,11 @@ from families import Case, case, made, skewed
 
 from pyromoe.guides import AmortisedGuide, PriorGuide
 from pyromoe.inference import fit
-from pyromoe.inference.build import build
 from pyromoe.inference.elbo import Treatment_ELBO
-from pyromoe.inference.posterior import to_datatree
-from pyromoe.inference.prediction import predict
-from pyromoe.inference.step import Step
+from pyromoe.inference.fitting.build import build
+from pyromoe.inference.posterior.posterior import to_datatree
+from pyromoe.inference.posterior.prediction import predict
+from pyromoe.inference.steps.step import Step
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError, MixtureOfExperts, log_joint
 from pyromoe.models.data import encode_table, from_table, load
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from pyromoe.inference.result import Fit
+    from pyromoe.inference.fitting.result import Fit
     from pyromoe.models.blend import Mix
     from pyromoe.models.spec import Spec
 

@@ -13,15 +13,17 @@ from command import called
 from problems import problem
 
 from pyromoe.guides import Seeded
-from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit, optimisers, restarts
-from pyromoe.inference.budget import Budget
-from pyromoe.inference.build import build
-from pyromoe.inference.collapse import Collapse, collapsed
-from pyromoe.inference.diagnosis import CORRECT, values_at_fault
-from pyromoe.inference.loop import Loop, NumericalError
-from pyromoe.inference.plan import make_plan
-from pyromoe.inference.restart import Restart
-from pyromoe.inference.rollback import TRIES, Rollback
+from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit
+from pyromoe.inference.fitting import restarts
+from pyromoe.inference.fitting.budget import Budget
+from pyromoe.inference.fitting.build import build
+from pyromoe.inference.fitting.collapse import Collapse, collapsed
+from pyromoe.inference.fitting.diagnosis import CORRECT, values_at_fault
+from pyromoe.inference.fitting.loop import Loop, NumericalError
+from pyromoe.inference.fitting.plan import make_plan
+from pyromoe.inference.fitting.restart import Restart
+from pyromoe.inference.fitting.rollback import TRIES, Rollback
+from pyromoe.inference.steps import optimisers
 from pyromoe.inference.summaries.of_directory import summarise
 from pyromoe.models.data import from_table
 from pyromoe.models.spec_file import parse_spec
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from pyromoe.inference.auto import Mode
-    from pyromoe.inference.batches import Batch
+    from pyromoe.inference.fitting.batches import Batch
+    from pyromoe.inference.steps.auto import Mode
     from pyromoe.models.divide import Data
 
 BAD = (math.nan, math.inf, -math.inf, 1e30)

@@ -22,15 +22,15 @@ from torch.func import functional_call
 
 from pyromoe.guides import AmortisedGuide, PointGuide, PriorGuide, WeightedGuide
 from pyromoe.inference import Step, Treatment_ELBO, fit, predict
-from pyromoe.inference.inspection import inspect as print_run
-from pyromoe.inference.netcdf import to_netcdf
-from pyromoe.inference.parts import Parts
-from pyromoe.inference.posterior import to_datatree
-from pyromoe.inference.probabilities import effective_experts, to_tensors
-from pyromoe.inference.store import save_fit
+from pyromoe.inference.commands.inspection import inspect as print_run
+from pyromoe.inference.files.verified import seal
+from pyromoe.inference.fitting.probabilities import effective_experts, to_tensors
+from pyromoe.inference.lab.parts import Parts
+from pyromoe.inference.posterior.posterior import to_datatree
+from pyromoe.inference.runs.netcdf import to_netcdf
+from pyromoe.inference.runs.store import save_fit
 from pyromoe.inference.summaries.experts import pruned_below
 from pyromoe.inference.treatments import TREATMENTS
-from pyromoe.inference.verified import seal
 from pyromoe.models import MixtureOfExperts, log_joint
 from pyromoe.models.datasets import read_dataset
 from pyromoe.models.gate_settings import Gate as GateSettings
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from pyromoe.inference.auto import Mode
-    from pyromoe.inference.result import Fit
+    from pyromoe.inference.fitting.result import Fit
+    from pyromoe.inference.steps.auto import Mode
     from pyromoe.models.likelihoods.multivariate_normal import Covariance
 
 N, K, D = 6, 4, 2

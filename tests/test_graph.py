@@ -19,11 +19,13 @@ from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyromoe.guides import Seeded
-from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit, graph, restarts
-from pyromoe.inference.auto import LOADING, Auto
-from pyromoe.inference.build import build as build_model
-from pyromoe.inference.optimisers import OPTIMISERS
-from pyromoe.inference.replay import replayed
+from pyromoe.inference import TREATMENTS, Step, Treatment_ELBO, fit
+from pyromoe.inference.fitting import restarts
+from pyromoe.inference.fitting.build import build as build_model
+from pyromoe.inference.steps import graph
+from pyromoe.inference.steps.auto import LOADING, Auto
+from pyromoe.inference.steps.optimisers import OPTIMISERS
+from pyromoe.inference.steps.replay import replayed
 from pyromoe.models import InputError
 from pyromoe.models.spec_file import parse_spec
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from pyromoe.inference.auto import Mode
+    from pyromoe.inference.steps.auto import Mode
 
 every = pytest.mark.parametrize(("name", "objective"), EVERY)
 

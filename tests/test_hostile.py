@@ -17,8 +17,8 @@ import pytest
 from hostile_files import CANARY, COMMANDS, PARAMETERS, PREDICT, Hostile, hostile
 
 from pyromoe.inference import fit
-from pyromoe.inference.run_directory import save_run
-from pyromoe.inference.verified import seal
+from pyromoe.inference.files.verified import seal
+from pyromoe.inference.runs.run_directory import save_run
 from pyromoe.models.spec_file import read_spec
 
 if TYPE_CHECKING:

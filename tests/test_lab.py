@@ -12,14 +12,14 @@ import torch
 from problems import problem
 
 from pyromoe.inference import Gradients, gradients
-from pyromoe.inference.advice import recommendation
-from pyromoe.inference.budget import Budget
 from pyromoe.inference.elbo import Treatment_ELBO
-from pyromoe.inference.exact import exact_treatment
-from pyromoe.inference.gradient_moments import MEASURES, Moments
-from pyromoe.inference.measuring import Lab
+from pyromoe.inference.fitting.budget import Budget
+from pyromoe.inference.fitting.plan import make_plan, with_treatment
+from pyromoe.inference.lab.advice import recommendation
+from pyromoe.inference.lab.exact import exact_treatment
+from pyromoe.inference.lab.gradient_moments import MEASURES, Moments
+from pyromoe.inference.lab.measuring import Lab
 from pyromoe.inference.pictures import gradients_figure, to_svg
-from pyromoe.inference.plan import make_plan, with_treatment
 from pyromoe.inference.svi import fit
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError, log_joint

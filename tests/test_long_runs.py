@@ -19,13 +19,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import pyromoe
 from pyromoe.inference import Checkpoints, LogFiles, compare, fit
-from pyromoe.inference.events import Log
-from pyromoe.inference.loop import NumericalError
+from pyromoe.inference.files.verified import seal
+from pyromoe.inference.files.writing import append, cut_torn_line
+from pyromoe.inference.fitting.events import Log
+from pyromoe.inference.fitting.loop import NumericalError
+from pyromoe.inference.fitting.pulse import Pulse
 from pyromoe.inference.plain_progress import PlainProgress
-from pyromoe.inference.pulse import Pulse
-from pyromoe.inference.reading import read_history
-from pyromoe.inference.verified import seal
-from pyromoe.inference.writing import append, cut_torn_line
+from pyromoe.inference.runs.reading import read_history
 from pyromoe.models import InputError
 from pyromoe.models.spec_file import parse_spec
 
@@ -312,18 +312,18 @@ def test_a_full_disk_ends_the_command_at_a_checkpoint_only(
 
     short = "--set", "fit.epochs=2"
     with monkeypatch.context() as planted:
-        planted.setattr("pyromoe.inference.log_files.append", full)
+        planted.setattr("pyromoe.inference.runs.log_files.append", full)
         result = run("fit", "spec.yaml", "--out", "run", *short)
     assert result.code == 0
     assert result.err == "x cannot be written (No space left on device); the fit goes on\n"
-    monkeypatch.setattr("pyromoe.inference.checkpoints.write_whole", full)
+    monkeypatch.setattr("pyromoe.inference.files.checkpoints.write_whole", full)
     assert run("fit", "spec.yaml", "--out", "other", *short).code == 3
 
 
 def test_tensorboard_is_named_where_it_is_missing(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("pyromoe.inference.log_files.find_spec", lambda name: None)
+    monkeypatch.setattr("pyromoe.inference.runs.log_files.find_spec", lambda name: None)
     Path("spec.yaml").write_text(f"{TEXT}output: {{tensorboard: true}}\n")
     result = run("fit", "spec.yaml", "--out", "run")
     assert (result.code, result.err) == (
@@ -339,7 +339,7 @@ def test_tensorboard_is_named_where_it_is_missing(
 def test_the_page_has_every_event_and_only_these() -> None:
     page = (ROOT / "docs" / "long_runs.md").read_text()
     names = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
-    code = "".join(path.read_text() for path in (ROOT / "inference").glob("*.py"))
+    code = "".join(path.read_text() for path in (ROOT / "inference").rglob("*.py"))
     told = set(re.findall(r"\blog\(\s*\"(\w+)\"", code))
     assert told - {"row"} | {"progress"} == set(names)
     assert set(re.findall(r"`(\w+)`:", Log.__doc__ or "")) == told
@@ -405,7 +405,7 @@ def test_a_fit_reports_once_a_second_between_what_is_new() -> None:
 
 
 def test_the_loop_has_a_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyromoe.inference.pulse.EVERY", 0.0)
+    monkeypatch.setattr("pyromoe.inference.fitting.pulse.EVERY", 0.0)
     seen = list[float]()
     fit(spec("fit.restarts=1"), progress=lambda done, text: seen.append(done))
     assert {round(60 * share) for share in seen} == {*range(1, 61)}

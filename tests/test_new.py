@@ -21,11 +21,11 @@ from hypothesis import example, given, settings, strategies as st
 from rich.console import Console
 
 from pyromoe.inference import terminal
-from pyromoe.inference.interview import Interview
-from pyromoe.inference.new_command import SCHEMA, GateKind
-from pyromoe.inference.plan import make_plan
-from pyromoe.inference.questions import Given, ask_all
-from pyromoe.inference.response_questions import FAMILIES
+from pyromoe.inference.commands.interview import Interview
+from pyromoe.inference.commands.new import SCHEMA, GateKind
+from pyromoe.inference.commands.questions import Given, ask_all
+from pyromoe.inference.commands.response_questions import FAMILIES
+from pyromoe.inference.fitting.plan import make_plan
 from pyromoe.models.column_summary import summarise
 from pyromoe.models.commented_spec import commented
 from pyromoe.models.data import as_rows, load

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from pyromoe.inference import fit, pictures as draw, predict
 from pyromoe.inference.pictures.colours import LEADING, OKABE_ITO
 from pyromoe.inference.pictures.frame import SMALL, WIDTH
-from pyromoe.inference.posterior import to_datatree
+from pyromoe.inference.posterior.posterior import to_datatree
 from pyromoe.models.spec_file import parse_spec
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from pyromoe.inference.result import Fit
+    from pyromoe.inference.fitting.result import Fit
 
     FloatArray = NDArray[np.float64]
 

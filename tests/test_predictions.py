@@ -13,11 +13,12 @@ import torch
 from families import _beta, _gamma, _multivariate, _negative_binomial, _skewed, _student, case
 from scipy import integrate, optimize, special, stats  # type: ignore[import-untyped]  # no stubs
 
-from pyromoe.inference import density, fit, moments, predict, predictive
-from pyromoe.inference.predictive import components, quantiles_of
-from pyromoe.inference.probabilities import to_tensors
-from pyromoe.inference.result import Fit
-from pyromoe.inference.smallest import smallest
+from pyromoe.inference import density, fit, moments, predict
+from pyromoe.inference.fitting.probabilities import to_tensors
+from pyromoe.inference.fitting.result import Fit
+from pyromoe.inference.posterior import predictive
+from pyromoe.inference.posterior.predictive import components, quantiles_of
+from pyromoe.inference.posterior.smallest import smallest
 from pyromoe.models import InputError, MixtureOfExperts, parse_spec
 from pyromoe.models.blend import select
 from pyromoe.models.encoding import Encoding, Extra, Target

@@ -11,10 +11,10 @@ import torch
 from problems import Replay, gradient, outcomes, problem, small, sum_of, warm_state
 
 from pyromoe.guides import Seeded
-from pyromoe.inference.choice import settle
-from pyromoe.inference.loop import Loop
-from pyromoe.inference.plan import make_plan
-from pyromoe.inference.probabilities import to_tensors
+from pyromoe.inference.fitting.choice import settle
+from pyromoe.inference.fitting.loop import Loop
+from pyromoe.inference.fitting.plan import make_plan
+from pyromoe.inference.fitting.probabilities import to_tensors
 from pyromoe.inference.svi import fit
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError
@@ -27,7 +27,7 @@ from pyromoe.models.spec_file import parse_spec
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pyromoe.inference.result import Fit
+    from pyromoe.inference.fitting.result import Fit
     from pyromoe.models.spec_file import SpecFile
 
 SPEC = """

@@ -17,11 +17,11 @@ import pytest
 from command import called
 from report_pages import CLASSES, HOSTILE, Elements, as_yaml, is_safe, spec, table, write_run
 
-from pyromoe.inference.inspection import summary_lines
+from pyromoe.inference.commands.inspection import summary_lines
+from pyromoe.inference.files.verified import seal
 from pyromoe.inference.report.written import write_report
 from pyromoe.inference.summaries.assignments import read_assignments
 from pyromoe.inference.summaries.of_directory import summarise
-from pyromoe.inference.verified import seal
 from pyromoe.models import InputError
 from pyromoe.models.errors import one_line
 from pyromoe.models.spec_file import read_spec

@@ -15,9 +15,9 @@ from pyro.infer import TraceEnum_ELBO
 
 from pyromoe.guides import AmortisedGuide, PriorGuide
 from pyromoe.inference.elbo import Treatment_ELBO
-from pyromoe.inference.posterior import to_datatree
-from pyromoe.inference.prediction import predict
-from pyromoe.inference.step import Step
+from pyromoe.inference.posterior.posterior import to_datatree
+from pyromoe.inference.posterior.prediction import predict
+from pyromoe.inference.steps.step import Step
 from pyromoe.inference.svi import fit
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError, MixtureOfExperts, log_joint
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from pyromoe.inference.result import Fit
+    from pyromoe.inference.fitting.result import Fit
 
 K, N, M = 3, 6, 4
 

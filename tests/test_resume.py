@@ -20,20 +20,11 @@ import torch
 from command import Result, called
 from interruptions import EVERY_WAY, NOISY, Problem
 
-from pyromoe.inference import (
-    Budget,
-    Checkpoints,
-    compare,
-    fit,
-    gradients,
-    loop,
-    nuts,
-    select,
-    side_by_side,
-    unfinished,
-)
-from pyromoe.inference.checkpoints import Saved
-from pyromoe.inference.signals import Signals, Stopped
+from pyromoe.inference import Budget, Checkpoints, compare, fit, gradients, select
+from pyromoe.inference.files.checkpoints import Saved
+from pyromoe.inference.files.signals import Signals, Stopped
+from pyromoe.inference.fitting import loop, nuts, unfinished
+from pyromoe.inference.steps import side_by_side
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError
 from pyromoe.models.spec_file import parse_spec
@@ -483,7 +474,7 @@ def test_the_command_goes_on_with_what_is_unfinished(
 
     assert run("fit", "spec.yaml", "--out", "whole").code == 0
     with monkeypatch.context() as planted:
-        planted.setattr("pyromoe.inference.run_directory.to_netcdf", full)
+        planted.setattr("pyromoe.inference.runs.run_directory.to_netcdf", full)
         result = run("fit", "spec.yaml", "--out", "run")
     assert result.code == 3
     assert result.err == (
@@ -531,7 +522,7 @@ def test_what_is_there_stays_until_its_successor_is_whole(
         raise Stopped(signal.SIGINT)
 
     with monkeypatch.context() as planted:
-        planted.setattr("pyromoe.inference.run_directory.to_netcdf", killed)
+        planted.setattr("pyromoe.inference.runs.run_directory.to_netcdf", killed)
         changed = ("fit", "spec.yaml", "--out", "run", "--overwrite", "--set", "seed=1")
         assert run(*changed).code == 130
     assert {p.name: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()} == before

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]  # no stubs
 import pytest
 
-from pyromoe.inference.spec_schema import spec_schema
+from pyromoe.inference.commands.spec_schema import spec_schema
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models.errors import InputError
 from pyromoe.models.spec_file import parse_spec

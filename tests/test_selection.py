@@ -14,10 +14,10 @@ from command import called
 from scipy import stats  # type: ignore[import-untyped]
 
 from pyromoe.inference import Selection, fit, select
-from pyromoe.inference.candidates import candidates
-from pyromoe.inference.likelihood_ratio import LikelihoodRatio, bootstrap_test, sample
 from pyromoe.inference.pictures import selection_figure
-from pyromoe.inference.recommendation import mean_and_error, recommend, recommended
+from pyromoe.inference.selection.candidates import candidates
+from pyromoe.inference.selection.likelihood_ratio import LikelihoodRatio, bootstrap_test, sample
+from pyromoe.inference.selection.recommendation import mean_and_error, recommend, recommended
 from pyromoe.inference.summaries.selection import summarise_selection
 from pyromoe.models import InputError, SpecFile, parse_spec
 from pyromoe.models.data import undivided

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from pyromoe.guides import Seeded
 from pyromoe.inference import TREATMENTS, Processes, ShardedStep, Shards, Step, Treatment_ELBO, fit
-from pyromoe.inference.evaluation import Evaluation
-from pyromoe.inference.plan import make_plan
-from pyromoe.inference.probabilities import to_tensors
-from pyromoe.inference.restarts import start
-from pyromoe.inference.shards import SMALL, key
+from pyromoe.inference.distributed.shards import SMALL, key
+from pyromoe.inference.fitting.evaluation import Evaluation
+from pyromoe.inference.fitting.plan import make_plan
+from pyromoe.inference.fitting.probabilities import to_tensors
+from pyromoe.inference.fitting.restarts import start
 from pyromoe.models import InputError, parse_spec
 from pyromoe.models.data import load
 

@@ -18,15 +18,15 @@ import pytest
 import torch
 
 from pyromoe.inference import fit, predict
-from pyromoe.inference.batches import Batch
-from pyromoe.inference.budget import Budget
-from pyromoe.inference.loop import Loop
-from pyromoe.inference.plan import make_plan
-from pyromoe.inference.probabilities import to_tensors
-from pyromoe.inference.recognised import digest
-from pyromoe.inference.restarts import start
-from pyromoe.inference.streamed import StreamedBatches
-from pyromoe.inference.streamed_prediction import predict_file, write_tables
+from pyromoe.inference.fitting.batches import Batch
+from pyromoe.inference.fitting.budget import Budget
+from pyromoe.inference.fitting.loop import Loop
+from pyromoe.inference.fitting.plan import make_plan
+from pyromoe.inference.fitting.probabilities import to_tensors
+from pyromoe.inference.fitting.recognised import digest
+from pyromoe.inference.fitting.restarts import start
+from pyromoe.inference.fitting.streamed import StreamedBatches
+from pyromoe.inference.posterior.streamed_prediction import predict_file, write_tables
 from pyromoe.models import InputError, blocks, csv_pieces, parse_spec, row_parts, sample
 from pyromoe.models.csv_blocks import blocks_of
 from pyromoe.models.data import load, quietly
@@ -677,9 +677,9 @@ def test_the_copy_of_a_text_goes_with_its_data(
 def test_predictions_in_parts_are_those_of_the_whole_table(
     kind: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyromoe.inference.streamed_prediction.PIECE", 512)
-    monkeypatch.setattr("pyromoe.inference.predictive.CHUNK", 128)
-    monkeypatch.setattr("pyromoe.inference.probabilities.CHUNK", 128)
+    monkeypatch.setattr("pyromoe.inference.posterior.streamed_prediction.PIECE", 512)
+    monkeypatch.setattr("pyromoe.inference.posterior.predictive.CHUNK", 128)
+    monkeypatch.setattr("pyromoe.inference.fitting.probabilities.CHUNK", 128)
     found = fit(of_file(write(table(), tmp_path / "f.parquet")))
     path, out = write(table(), tmp_path / kind), tmp_path / f"out{ending}"
     options: dict[str, Any] = {"per_expert": True, "report": quietly}

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pyromoe.inference.inspection import summary_lines
-from pyromoe.inference.plan import make_plan
+from pyromoe.inference.commands.inspection import summary_lines
+from pyromoe.inference.files.verified import seal
+from pyromoe.inference.fitting.plan import make_plan
 from pyromoe.inference.summaries.assignments import Assignments
 from pyromoe.inference.summaries.comparison import comparison_table, ranked
 from pyromoe.inference.summaries.experts import expert_bars
@@ -20,7 +21,6 @@ from pyromoe.inference.summaries.selection import summarise_selection
 from pyromoe.inference.summaries.summary import Bar, Summary
 from pyromoe.inference.summaries.worries import worries_of
 from pyromoe.inference.treatments import TREATMENTS
-from pyromoe.inference.verified import seal
 from pyromoe.models import parse_spec
 from pyromoe.models.encoding import Encoding, Target
 from pyromoe.models.predictors import Levels, Numeric
@@ -220,7 +220,7 @@ def measured(name: str, **changes: Any) -> dict[str, Any]:
 def test_a_lab_warns_of_what_it_measured(
     tmp_path: Path, names: list[str], rows: list[dict[str, Any]]
 ) -> None:
-    from pyromoe.inference.store import write_json
+    from pyromoe.inference.runs.store import write_json
 
     found = {"recommendation": "Take a.", "skipped": {}, "rows": rows}
     write_json(tmp_path / "gradients.json", found)
@@ -246,7 +246,7 @@ def test_a_lab_warns_of_what_it_measured(
 def test_a_selection_warns_of_its_edges(
     tmp_path: Path, name: str, changes: dict[str, dict[str, Any]]
 ) -> None:
-    from pyromoe.inference.store import write_json
+    from pyromoe.inference.runs.store import write_json
 
     rows = [
         {"candidate": each, "experts": 2, "parameters": 8, "aic": 1.0, "bic": 1.0, "icl": 1.0,

@@ -23,13 +23,13 @@ from pyromoe.guides import (
 )
 from pyromoe.guides.gaussian import WeightGuide, log_normal
 from pyromoe.inference import Treatment_ELBO, fit, moments, predict, to_arviz
-from pyromoe.inference.arviz_versions import pareto_k
-from pyromoe.inference.loop import NumericalError
-from pyromoe.inference.posterior import to_datatree
-from pyromoe.inference.probabilities import log_probabilities, to_tensors
-from pyromoe.inference.store import load_fit, save_fit
-from pyromoe.inference.verified import seal
-from pyromoe.inference.weights import LogPosterior, curve, number_alike
+from pyromoe.inference.files.arviz_versions import pareto_k
+from pyromoe.inference.files.verified import seal
+from pyromoe.inference.fitting.loop import NumericalError
+from pyromoe.inference.fitting.probabilities import log_probabilities, to_tensors
+from pyromoe.inference.fitting.weights import LogPosterior, curve, number_alike
+from pyromoe.inference.posterior.posterior import to_datatree
+from pyromoe.inference.runs.store import load_fit, save_fit
 from pyromoe.models import InputError, MixtureOfExperts, Networks, log_joint, parse_spec
 from pyromoe.models.gates import Equal, Linear
 from pyromoe.models.likelihoods import Normal

@@ -87,7 +87,7 @@ def call(arguments: list[str]) -> tuple[int, str, str]:
 def plant() -> None:
     import pickle
 
-    from pyromoe.inference import store
+    from pyromoe.inference.runs import store
 
     store.__dict__.update(load_tensors=pickle.loads, parse_json=lambda raw, source: None)
 

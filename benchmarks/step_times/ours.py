@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from problem import Case
 
-    from pyromoe.inference.auto import Mode
+    from pyromoe.inference.steps.auto import Mode
 
 from problem import RATE, TEMPERATURE
 

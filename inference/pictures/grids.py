@@ -9,7 +9,7 @@ import torch
 
 from pyromoe.inference.pictures.curves import Curves
 from pyromoe.inference.pictures.rows import as_data, columns_of, values_of
-from pyromoe.inference.predictive import (
+from pyromoe.inference.posterior.predictive import (
     Components,
     components,
     expert_quantiles_of,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from pyromoe.inference.result import Fit
+    from pyromoe.inference.fitting.result import Fit
     from pyromoe.models.trace import Weights
 
 LEVEL = 0.9

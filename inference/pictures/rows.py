@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pyromoe.inference.posterior import to_datatree
-from pyromoe.inference.predictive import components, moments_of, portions
+from pyromoe.inference.posterior.posterior import to_datatree
+from pyromoe.inference.posterior.predictive import components, moments_of, portions
 from pyromoe.models.groups import NOTHING
 from pyromoe.models.predictors import Numeric
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from pyromoe.inference.result import Fit
+    from pyromoe.inference.fitting.result import Fit
     from pyromoe.models.predictors import Predictor
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyromoe.inference.forms import Comparison
 from pyromoe.inference.pictures import (
     agreement,
     coassignment,
@@ -16,9 +15,10 @@ from pyromoe.inference.pictures import (
     plot_coassignment,
     sampled,
 )
-from pyromoe.inference.reading import read_checked
 from pyromoe.inference.report.page import Page, Picture, Section, Table, colours_of
 from pyromoe.inference.report.reproduce import reproduce_section
+from pyromoe.inference.runs.forms import Comparison
+from pyromoe.inference.runs.reading import read_checked
 from pyromoe.inference.summaries.assignments import read_assignments
 from pyromoe.inference.summaries.comparison import (
     comparison_table,

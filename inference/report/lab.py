@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyromoe.inference.forms import Lab
 from pyromoe.inference.pictures import gradients_figure
-from pyromoe.inference.reading import read_checked
 from pyromoe.inference.report.page import Page, Picture, Section, Table
 from pyromoe.inference.report.reproduce import reproduce_section
+from pyromoe.inference.runs.forms import Lab
+from pyromoe.inference.runs.reading import read_checked
 from pyromoe.inference.summaries.lab import deciding, lab_table, part_of, summarise_lab
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyromoe.inference.coefficient_rows import coefficient_rows
-from pyromoe.inference.natural import Natural
+from pyromoe.inference.fitting.natural import Natural
 from pyromoe.inference.pictures import (
     curves_of,
     gate_map_of,
@@ -16,6 +15,7 @@ from pyromoe.inference.pictures import (
     plot_gate_map,
     values_of,
 )
+from pyromoe.inference.posterior.coefficient_rows import coefficient_rows
 from pyromoe.inference.report.page import BARS, Picture, Section, Table
 from pyromoe.inference.report.strongest import strongest
 from pyromoe.inference.summaries.experts import expert_bars, number

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyromoe.inference.reading import open_posterior
 from pyromoe.inference.report.page import Section, Table
+from pyromoe.inference.runs.reading import open_posterior
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,8 @@ import hashlib
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from pyromoe.inference.files.verified import verified
 from pyromoe.inference.report.page import Listing, Section, Table
-from pyromoe.inference.verified import verified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pyromoe.inference.fitting.probabilities import to_tensors
 from pyromoe.inference.pictures import Shown, palette, rows_of
-from pyromoe.inference.probabilities import to_tensors
-from pyromoe.inference.reading import open_posterior, read_history
-from pyromoe.inference.simulation import original
-from pyromoe.inference.store import load_fit, with_data
+from pyromoe.inference.posterior.simulation import original
+from pyromoe.inference.runs.reading import open_posterior, read_history
+from pyromoe.inference.runs.store import load_fit, with_data
 from pyromoe.inference.summaries.assignments import Assignments, read_assignments
 from pyromoe.models.errors import InputError
 from pyromoe.models.groups import NOTHING
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from pyromoe.inference.result import Fit
+    from pyromoe.inference.fitting.result import Fit
 
 DRAWS = 100
 """Of the weights."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyromoe.inference.forms import Selected
 from pyromoe.inference.pictures import selection_figure
-from pyromoe.inference.reading import read_checked
 from pyromoe.inference.report.page import Page, Picture, Section, Table, colours_of
 from pyromoe.inference.report.reproduce import reproduce_section
+from pyromoe.inference.runs.forms import Selected
+from pyromoe.inference.runs.reading import read_checked
 from pyromoe.inference.summaries.selection import selection_table, summarise_selection
 from pyromoe.models.errors import listed
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyromoe.inference.files.writing import new_file
 from pyromoe.inference.report.comparison import comparison_page
 from pyromoe.inference.report.lab import lab_page
 from pyromoe.inference.report.rendering import render
 from pyromoe.inference.report.run import run_page
 from pyromoe.inference.report.selection import selection_page
 from pyromoe.inference.summaries.of_directory import kind_of
-from pyromoe.inference.writing import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

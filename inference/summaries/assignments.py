@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import entr, logsumexp  # type: ignore[import-untyped]  # no stubs
 
-from pyromoe.inference.reading import open_posterior, read_json, spec_in
+from pyromoe.inference.runs.reading import open_posterior, read_json, spec_in
 from pyromoe.models.encoding import Encoding
 from pyromoe.models.errors import InputError
 from pyromoe.models.groups import NOTHING

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyromoe.inference.forms import Comparison
-from pyromoe.inference.reading import read_checked
+from pyromoe.inference.runs.forms import Comparison
+from pyromoe.inference.runs.reading import read_checked
 from pyromoe.inference.summaries.fits import common_spec, model_of, one_fit
 from pyromoe.inference.summaries.model import of_table
 from pyromoe.inference.summaries.summary import Summary, Tabular, Worry

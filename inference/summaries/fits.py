@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyromoe.inference.reading import spec_in
+from pyromoe.inference.runs.reading import spec_in
 from pyromoe.inference.summaries.model import model_sentences
 from pyromoe.inference.summaries.run import summarise_run
 from pyromoe.inference.summaries.summary import Worry

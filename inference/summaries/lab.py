@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyromoe.inference.advice import TOLERABLE
-from pyromoe.inference.forms import Lab
-from pyromoe.inference.reading import read_checked
+from pyromoe.inference.lab.advice import TOLERABLE
+from pyromoe.inference.runs.forms import Lab
+from pyromoe.inference.runs.reading import read_checked
 from pyromoe.inference.summaries.fits import common_spec, model_of
 from pyromoe.inference.summaries.model import of_table
 from pyromoe.inference.summaries.summary import Bar, Summary, Tabular, Worry

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from pyromoe.inference.files.verified import incomplete
 from pyromoe.inference.summaries.comparison import summarise_comparison
 from pyromoe.inference.summaries.lab import summarise_lab
 from pyromoe.inference.summaries.run import summarise_run
 from pyromoe.inference.summaries.selection import summarise_selection
-from pyromoe.inference.verified import incomplete
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyromoe.inference.forms import Metrics
-from pyromoe.inference.reading import read_checked, spec_in
+from pyromoe.inference.runs.forms import Metrics
+from pyromoe.inference.runs.reading import read_checked, spec_in
 from pyromoe.inference.summaries.assignments import read_assignments
 from pyromoe.inference.summaries.experts import expert_bars
 from pyromoe.inference.summaries.model import model_sentences, model_title

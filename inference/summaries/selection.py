@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyromoe.inference.candidates import NETWORK
-from pyromoe.inference.forms import Selected
-from pyromoe.inference.reading import read_checked
+from pyromoe.inference.runs.forms import Selected
+from pyromoe.inference.runs.reading import read_checked
+from pyromoe.inference.selection.candidates import NETWORK
 from pyromoe.inference.summaries.fits import common_spec, model_of, one_fit
 from pyromoe.inference.summaries.model import of_table
 from pyromoe.inference.summaries.summary import Summary, Tabular, Worry

@@ -1,3 +1,6 @@
-from .inference.estimators import MoEClassifier as MoEClassifier, MoERegressor as MoERegressor
+from .inference.scikit_learn.estimators import (
+    MoEClassifier as MoEClassifier,
+    MoERegressor as MoERegressor,
+)
 
 __version__: str

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pyromoe.inference.arviz_versions import (
+from pyromoe.inference.files.arviz_versions import (
     has_trees,
     leave_one_out,
     pareto_k,
@@ -26,9 +26,9 @@ from pyromoe.inference.arviz_versions import (
     to_container,
     to_tree,
 )
-from pyromoe.inference.labels import chains, renumbered
-from pyromoe.inference.netcdf import to_netcdf
-from pyromoe.inference.repeated import is_repeated, repeat
+from pyromoe.inference.files.repeated import is_repeated, repeat
+from pyromoe.inference.fitting.labels import chains, renumbered
+from pyromoe.inference.runs.netcdf import to_netcdf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,7 +221,7 @@ def test_repeats_are_written_whatever_their_size(
     monkeypatch: pytest.MonkeyPatch, draws: int, rows: int, experts: int
 ) -> None:
     for name, value in (("CHUNK", 2**12), ("PERIOD", 2**9), ("AT_ONCE", 3)):
-        monkeypatch.setattr(f"pyromoe.inference.netcdf.{name}", value)
+        monkeypatch.setattr(f"pyromoe.inference.runs.netcdf.{name}", value)
     tree = arrays(draws, rows, experts)
     with xr.open_datatree(bytes(to_netcdf(tree)), engine="h5netcdf") as found:
         for name, group in tree.children.items():

@@ -1,0 +1,1 @@
+"""The commands of the shell: what they ask, read, print and write."""

@@ -1,0 +1,1 @@
+"""What is written and read: whole, verified, and never executed."""

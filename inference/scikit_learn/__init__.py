@@ -1,0 +1,1 @@
+"""Mixtures as scikit-learn's estimators."""

@@ -1,0 +1,1 @@
+"""Fits side by side: of several treatments, of several numbers of experts."""
