@@ -27,7 +27,7 @@ from pyromoe.inference.fitting.loop import Loop
 from pyromoe.inference.fitting.plan import make_plan
 from pyromoe.inference.fitting.restarts import start
 from pyromoe.inference.steps.optimisers import FIRST, OPTIMISERS, SECOND, SMALLEST, Optimiser
-from pyromoe.inference.svi import one_thread
+from pyromoe.inference.steps.threads import one_thread
 from pyromoe.models.data import load
 from pyromoe.models.spec_file import read_spec
 

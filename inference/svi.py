@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import torch
 
 from pyromoe.guides import WeightGuide
 from pyromoe.inference.distributed.processes import ALONE, Processes, agree
@@ -27,13 +24,14 @@ from pyromoe.inference.fitting.result import Fit
 from pyromoe.inference.fitting.unfinished import run
 from pyromoe.inference.fitting.weights import LogPosterior, complete, log_ratios
 from pyromoe.inference.maximum_likelihood.maximum_likelihood import maximum_likelihood
+from pyromoe.inference.steps.threads import one_thread
 from pyromoe.models import InputError
 from pyromoe.models.data import from_table, load
 from pyromoe.models.fit_settings import CONVERGED
 from pyromoe.models.spec_file import SpecFile, read_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pyromoe.inference.files.checkpoints import Checkpoints
     from pyromoe.inference.fitting.events import Log
@@ -174,17 +172,6 @@ def _best(
     found = Fit.of(plan, data, best, restarts, ReadingProcesses(shards.processes))
     found.metrics |= of_weights
     return found
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run on one thread: small tensors are faster so, and sums do not depend on the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def as_file(spec: Spec | SpecFile | Path | str) -> SpecFile:

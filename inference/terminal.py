@@ -22,7 +22,7 @@ from pyromoe.models.errors import InputError, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pyromoe.inference.summaries.summary import Tabular
+    from pyromoe.inference.summary import Tabular
 
 OK, BUG, INPUT, ENVIRONMENT, NUMERICAL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 OUT_OF_MEMORY = "out of memory; try a smaller fit.batch_size or fewer output.draws"

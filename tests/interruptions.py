@@ -28,7 +28,7 @@ from pyromoe.inference.files import checkpoints
 from pyromoe.inference.fitting import unfinished
 from pyromoe.inference.steps import side_by_side
 from pyromoe.inference.steps.step_state import restore_step
-from pyromoe.inference.svi import one_thread
+from pyromoe.inference.steps.threads import one_thread
 from pyromoe.models.data import load
 from pyromoe.models.spec_file import parse_spec
 

@@ -13,10 +13,11 @@ import torch
 
 from pyromoe.inference.commands.assign import assign
 from pyromoe.inference.commands.evaluated import evaluated
+from pyromoe.inference.fitting.derivatives import jacobian
 from pyromoe.inference.fitting.labels import chains, match, matched, renumbered
 from pyromoe.inference.fitting.natural import Natural, nulls, to_json
 from pyromoe.inference.maximum_likelihood.bootstrap import bootstrap
-from pyromoe.inference.maximum_likelihood.standard_errors import Surface, jacobian, standard_errors
+from pyromoe.inference.maximum_likelihood.standard_errors import Surface, standard_errors
 from pyromoe.inference.posterior.posterior import to_arviz, to_datatree
 from pyromoe.inference.svi import fit
 from pyromoe.models import InputError

@@ -15,11 +15,11 @@ from pyromoe.inference import Gradients, gradients
 from pyromoe.inference.elbo import Treatment_ELBO
 from pyromoe.inference.fitting.budget import Budget
 from pyromoe.inference.fitting.plan import make_plan, with_treatment
-from pyromoe.inference.lab.advice import recommendation
 from pyromoe.inference.lab.exact import exact_treatment
 from pyromoe.inference.lab.gradient_moments import MEASURES, Moments
 from pyromoe.inference.lab.measuring import Lab
 from pyromoe.inference.pictures import gradients_figure, to_svg
+from pyromoe.inference.summaries.advice import recommendation
 from pyromoe.inference.svi import fit
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError, log_joint

@@ -5,6 +5,7 @@ import importlib
 import json
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,19 @@ def test_no_module_imports_itself_in_a_circle() -> None:
     # A package's front door gives names on first use, so only modules can close a circle.
     circles = [n for n, f in modules().items() if f.name != "__init__.py" and reaches(n, n, set())]
     assert not circles
+
+
+def test_the_folders_of_inference_have_an_order() -> None:
+    """One that is imported imports nothing back; but a fit prints itself in a summary's words."""
+    root, graph = "pyromoe.inference", dict[str, set[str]]()
+    for name, file in modules().items():
+        if name.startswith(f"{root}."):
+            room = name.split(".")[2]
+            seen = {n.split(".")[2] for n in imports(file) if n.startswith(f"{root}.")}
+            graph.setdefault(room, set()).update(seen - {room})
+    graph["fitting"].remove("summaries")
+    order = list(TopologicalSorter(graph).static_order())  # CycleError names a circle
+    assert order.index("files") < order.index("fitting") < order.index("commands")
 
 
 @pytest.mark.parametrize(

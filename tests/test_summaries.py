@@ -18,8 +18,8 @@ from pyromoe.inference.summaries.lab import summarise_lab
 from pyromoe.inference.summaries.model import model_sentences, model_title
 from pyromoe.inference.summaries.run import of_run
 from pyromoe.inference.summaries.selection import summarise_selection
-from pyromoe.inference.summaries.summary import Bar, Summary
 from pyromoe.inference.summaries.worries import worries_of
+from pyromoe.inference.summary import Bar, Summary
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import parse_spec
 from pyromoe.models.encoding import Encoding, Target

@@ -16,7 +16,7 @@ from pyromoe.inference.runs.reading import open_posterior
 from pyromoe.inference.runs.store import load_fit
 from pyromoe.inference.summaries.assignments import read_assignments
 from pyromoe.inference.summaries.experts import expert_bars, number
-from pyromoe.inference.summaries.summary import Bar
+from pyromoe.inference.summary import Bar
 from pyromoe.models.errors import InputError, one_line, quoted
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyromoe.inference.summaries.assignments import Assignments
-    from pyromoe.inference.summaries.summary import Bar, Summary
+    from pyromoe.inference.summary import Bar, Summary
 
 BAR = 24
 """Width of a full bar, in characters."""

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+POINT = "one point for each; draws differ in z and in the predicted y alone"
+"""What `posterior.nc` says of weights that have no posterior."""
+
 
 def repeat(values: NDArray[Any], draws: int) -> NDArray[Any]:
     """Return values, (C, ...), for every draw, (C, S, ...), without copying them.

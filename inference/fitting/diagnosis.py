@@ -11,9 +11,9 @@ import numpy as np
 import pyro
 import torch
 
+from pyromoe.inference.fitting.joint import Joint
 from pyromoe.inference.fitting.natural import moments
 from pyromoe.inference.fitting.probabilities import CHUNK, to_tensors
-from pyromoe.inference.maximum_likelihood.score import Joint
 from pyromoe.inference.steps.optimisers import LARGEST
 from pyromoe.models import log_joint
 from pyromoe.models.errors import LONGEST, listed, one_line

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from pyromoe.inference.distributed.device import CPU, device_of
-from pyromoe.inference.distributed.divided_step import step_of
 from pyromoe.inference.distributed.shards import Shards
 from pyromoe.inference.fitting.clock import Clock
 from pyromoe.inference.fitting.collapse import Collapse
 from pyromoe.inference.fitting.diagnosis import diagnose
 from pyromoe.inference.fitting.divided import diagnosed
+from pyromoe.inference.fitting.divided_step import step_of
 from pyromoe.inference.fitting.early_stopping import EarlyStopping
 from pyromoe.inference.fitting.evaluation import Evaluation
 from pyromoe.inference.fitting.events import silent

@@ -14,11 +14,11 @@ import torch
 
 from pyromoe.guides import DrawnGuide, LaplaceGuide, Seeded
 from pyromoe.inference.files.arviz_versions import pareto_k
+from pyromoe.inference.fitting.derivatives import jacobian
 from pyromoe.inference.fitting.labels import matched
 from pyromoe.inference.fitting.loop import NumericalError
 from pyromoe.inference.fitting.nuts import draw
 from pyromoe.inference.fitting.probabilities import log_jacobian, log_probabilities, to_tensors
-from pyromoe.inference.maximum_likelihood.standard_errors import jacobian
 from pyromoe.models import log_joint
 
 if TYPE_CHECKING:

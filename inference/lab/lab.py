@@ -18,11 +18,12 @@ from pyromoe.inference.files.checkpoints import Saved
 from pyromoe.inference.fitting.plan import make_plan, plans_of_all, with_treatment
 from pyromoe.inference.fitting.recognised import FIT, recognise
 from pyromoe.inference.fitting.result import Fit
-from pyromoe.inference.lab.advice import recommendation
 from pyromoe.inference.lab.measuring import Lab
 from pyromoe.inference.runs.reading import spec_in
 from pyromoe.inference.runs.store import load_fit
-from pyromoe.inference.svi import as_file, fit, one_thread
+from pyromoe.inference.steps.threads import one_thread
+from pyromoe.inference.summaries.advice import recommendation
+from pyromoe.inference.svi import as_file, fit
 from pyromoe.models import InputError
 from pyromoe.models.data import from_table, load
 from pyromoe.models.spec_file import SpecFile

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyro
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from pyromoe.inference.fitting.joint import Joint
 from pyromoe.inference.steps import graph as graphs
 from pyromoe.inference.steps.members import shaped, validated
-from pyromoe.models import log_joint
 from pyromoe.models.trace import parameters_passed_in
 
 if TYPE_CHECKING:
@@ -54,24 +54,6 @@ class Found(NamedTuple):
     def responsibilities(self) -> Tensor:
         """p(z = k | y, x), (R, K, N)."""
         return self.joint.softmax(1)
-
-
-class Joint(nn.Module):
-    """A model and the guide of its weights as a function of rows."""
-
-    def __init__(self, model: MixtureOfExperts, guide: WeightedGuide) -> None:
-        super().__init__()
-        self.model, self.guide = model, guide
-
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return log p(y, z = k | x), (K, N), the gate, (N, K), the scale and the log prior."""
-        weights = self.guide.weights
-        joint = log_joint(self.model, x, y, weights=weights.values())
-        enumerated = joint.enumerate()
-        scale = torch.as_tensor(joint.scale, dtype=enumerated.dtype)
-        of_weights = joint.log_prior_of_weights - sum(weights.log_density().values())
-        prior = torch.as_tensor(of_weights, dtype=enumerated.dtype)
-        return enumerated, joint.log_prior, scale, prior
 
 
 class Score:

@@ -11,14 +11,14 @@ import xarray as xr
 
 import pyromoe
 from pyromoe.inference.files.arviz_versions import to_container
+from pyromoe.inference.files.repeated import POINT
 from pyromoe.inference.fitting.labels import chains
 from pyromoe.inference.fitting.probabilities import to_tensors
 from pyromoe.inference.fitting.result import Fit
 from pyromoe.inference.fitting.training import curves
 from pyromoe.inference.posterior.draws import coefficients, posterior_draws, prior_draws
 from pyromoe.inference.posterior.simulation import original
-from pyromoe.inference.runs.reading import POINT
-from pyromoe.inference.svi import one_thread
+from pyromoe.inference.steps.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

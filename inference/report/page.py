@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from pyromoe.inference.summaries.summary import Bar, Summary, Tabular
+    from pyromoe.inference.summary import Bar, Summary, Tabular
 
 BARS = 8
 """Experts on the first screen."""

@@ -12,8 +12,8 @@ from pyromoe.inference.report.of_weights import weights_section
 from pyromoe.inference.report.page import Page
 from pyromoe.inference.report.reproduce import reproduce_section
 from pyromoe.inference.report.run_files import read_run
+from pyromoe.inference.steps.threads import one_thread
 from pyromoe.inference.summaries.run import summarise_run
-from pyromoe.inference.svi import one_thread
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,10 @@ import xarray as xr
 from pydantic import ValidationError
 
 from pyromoe.inference.files.plain_hdf5 import check_plain
+from pyromoe.inference.files.repeated import POINT
 from pyromoe.inference.files.strict_json import parse_json
 from pyromoe.inference.files.verified import verified
+from pyromoe.models.encoding import Encoding
 from pyromoe.models.errors import InputError
 from pyromoe.models.spec_file import parse_spec
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from pyromoe.inference.runs.forms import Form
     from pyromoe.models.spec_file import SpecFile
 
-POINT = "one point for each; draws differ in z and in the predicted y alone"
-"""What `posterior.nc` says of weights that have no posterior."""
 
 
 def spec_in(folder: Path) -> SpecFile:
@@ -104,3 +104,17 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
 
 def _numbers(row: dict[str, str]) -> dict[str, Any]:
     return {name: float(value) if value else None for name, value in row.items()}
+
+
+def read_encoding(folder: Path) -> Encoding:
+    """Return how the table of a run became numbers.
+
+    Raises:
+        InputError: where it cannot be read.
+    """
+    name = "checkpoints/encoding.json"
+    found = read_json(folder, name)
+    try:
+        return Encoding.from_json(found)
+    except InputError as error:
+        raise InputError(error.what, file=str(folder / name), field=error.field) from None

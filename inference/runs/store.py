@@ -16,10 +16,9 @@ from safetensors.torch import load as load_tensors, save as save_tensors
 from pyromoe.inference.fitting.build import build, least_bytes
 from pyromoe.inference.runs.forms import Metrics
 from pyromoe.inference.fitting.plan import make_plan
-from pyromoe.inference.runs.reading import read_checked, spec_in
+from pyromoe.inference.runs.reading import read_checked, read_encoding, spec_in
 from pyromoe.inference.fitting.result import Fit
 from pyromoe.inference.files.strict_json import parse_json
-from pyromoe.inference.summaries.assignments import read_encoding
 from pyromoe.inference.files.verified import incomplete, verified
 from pyromoe.models.data import load
 from pyromoe.models.errors import InputError

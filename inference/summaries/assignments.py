@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import entr, logsumexp  # type: ignore[import-untyped]  # no stubs
 
-from pyromoe.inference.runs.reading import open_posterior, read_json, spec_in
-from pyromoe.models.encoding import Encoding
-from pyromoe.models.errors import InputError
+from pyromoe.inference.runs.reading import open_posterior, read_encoding, spec_in
 from pyromoe.models.groups import NOTHING
 
 if TYPE_CHECKING:
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
     from numpy.typing import NDArray
+
+    from pyromoe.models.encoding import Encoding
 
     FloatArray = NDArray[np.float64]
 
@@ -121,20 +121,6 @@ def _check(of: Assignments, experts: int) -> None:
         codes = y[np.isfinite(y)]
         if known and len(codes) and not (codes.min() >= 0 and codes.max() < len(known)):
             raise ValueError("a class in it is not known")
-
-
-def read_encoding(folder: Path) -> Encoding:
-    """Return how the table of a run became numbers.
-
-    Raises:
-        InputError: where it cannot be read.
-    """
-    name = "checkpoints/encoding.json"
-    found = read_json(folder, name)
-    try:
-        return Encoding.from_json(found)
-    except InputError as error:
-        raise InputError(error.what, file=str(folder / name), field=error.field) from None
 
 
 def assignments_of(encoding: Encoding, tree: xr.DataTree) -> Assignments:

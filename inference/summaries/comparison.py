@@ -8,7 +8,7 @@ from pyromoe.inference.runs.forms import Comparison
 from pyromoe.inference.runs.reading import read_checked
 from pyromoe.inference.summaries.fits import common_spec, model_of, one_fit
 from pyromoe.inference.summaries.model import of_table
-from pyromoe.inference.summaries.summary import Summary, Tabular, Worry
+from pyromoe.inference.summary import Summary, Tabular, Worry
 from pyromoe.models.errors import listed
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyromoe.inference.summaries.summary import Bar
+from pyromoe.inference.summary import Bar
 from pyromoe.models.errors import one_line
 from pyromoe.models.predictors import Numeric
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from pyromoe.inference.runs.reading import spec_in
 from pyromoe.inference.summaries.model import model_sentences
 from pyromoe.inference.summaries.run import summarise_run
-from pyromoe.inference.summaries.summary import Worry
+from pyromoe.inference.summary import Worry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pyromoe.inference.summaries.summary import Bar
+    from pyromoe.inference.summary import Bar
     from pyromoe.models.spec import Spec
 
 

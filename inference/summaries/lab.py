@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyromoe.inference.lab.advice import TOLERABLE
 from pyromoe.inference.runs.forms import Lab
 from pyromoe.inference.runs.reading import read_checked
+from pyromoe.inference.summaries.advice import TOLERABLE
 from pyromoe.inference.summaries.fits import common_spec, model_of
 from pyromoe.inference.summaries.model import of_table
-from pyromoe.inference.summaries.summary import Bar, Summary, Tabular, Worry
+from pyromoe.inference.summary import Bar, Summary, Tabular, Worry
 from pyromoe.models.errors import listed
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pyromoe.inference.summaries.summary import Summary
+    from pyromoe.inference.summary import Summary
 
 Kind = Literal["comparison", "lab", "selection", "run"]
 FILES: dict[str, Kind] = {

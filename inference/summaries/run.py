@@ -11,8 +11,8 @@ from pyromoe.inference.runs.reading import read_checked, spec_in
 from pyromoe.inference.summaries.assignments import read_assignments
 from pyromoe.inference.summaries.experts import expert_bars
 from pyromoe.inference.summaries.model import model_sentences, model_title
-from pyromoe.inference.summaries.summary import Summary
 from pyromoe.inference.summaries.worries import worries_of
+from pyromoe.inference.summary import Summary
 from pyromoe.models.errors import one_line
 
 if TYPE_CHECKING:

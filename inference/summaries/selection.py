@@ -9,7 +9,7 @@ from pyromoe.inference.runs.reading import read_checked
 from pyromoe.inference.selection.candidates import NETWORK
 from pyromoe.inference.summaries.fits import common_spec, model_of, one_fit
 from pyromoe.inference.summaries.model import of_table
-from pyromoe.inference.summaries.summary import Summary, Tabular, Worry
+from pyromoe.inference.summary import Summary, Tabular, Worry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

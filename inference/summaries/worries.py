@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import entr  # type: ignore[import-untyped]  # no stubs
 
 from pyromoe.inference.summaries.experts import pruned_below
-from pyromoe.inference.summaries.summary import Worry
+from pyromoe.inference.summary import Worry
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models.errors import listed
 

@@ -20,7 +20,7 @@ import torch
 
 from pyromoe.guides import expectation, log_prob
 from pyromoe.guides.categorical import kl_divergence
-from pyromoe.inference.steps import surrogate
+from pyromoe.inference import surrogate
 from pyromoe.inference.treatments.treatment import Treatment
 
 if TYPE_CHECKING:

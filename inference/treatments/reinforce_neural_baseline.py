@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pyromoe.guides import log_prob
-from pyromoe.inference.steps import surrogate
+from pyromoe.inference import surrogate
 from pyromoe.inference.treatments.treatment import Treatment
 
 if TYPE_CHECKING:

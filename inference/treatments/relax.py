@@ -19,7 +19,7 @@ import torch
 from pyromoe.guides import log_prob, one_hot
 from pyromoe.guides.categorical import gradient_only
 from pyromoe.guides.concrete import conditional_gumbel, reparameterised
-from pyromoe.inference.steps import surrogate
+from pyromoe.inference import surrogate
 from pyromoe.inference.treatments.treatment import Treatment
 from pyromoe.models.softmax import softmax
 
