@@ -33,8 +33,8 @@ from pyromoe.inference.fitting.weights import LogPosterior
 from pyromoe.inference.posterior.calibration import calibrated, positions, uniformity
 from pyromoe.inference.steps import graph as graphs
 from pyromoe.models import log_joint
-from pyromoe.models.data import from_table
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.data.data import from_table
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -31,7 +31,7 @@ from pyromoe.inference.runs.store import load_fit
 from pyromoe.inference.summaries.assignments import read_assignments
 from pyromoe.inference.summaries.run import summarise_run
 from pyromoe.models.errors import InputError
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

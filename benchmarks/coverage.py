@@ -30,7 +30,7 @@ from calibration import (
 
 from pyromoe.inference import fit
 from pyromoe.inference.posterior.calibration import positions
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,7 +20,7 @@ from sklearn.model_selection import KFold
 
 from pyromoe.inference import fit, predict
 from pyromoe.models import Spec
-from pyromoe.models.datasets import read_dataset
+from pyromoe.models.tables.datasets import read_dataset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,9 +18,9 @@ from sklearn.model_selection import StratifiedKFold
 
 from pyromoe.inference.svi import fit
 from pyromoe.models import read_spec
-from pyromoe.models.data import encode_table, from_table
-from pyromoe.models.datasets import read_dataset
-from pyromoe.models.fit_settings import Treatment
+from pyromoe.models.data.data import encode_table, from_table
+from pyromoe.models.specs.fit_settings import Treatment
+from pyromoe.models.tables.datasets import read_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,8 +28,8 @@ from pyromoe.inference.fitting.plan import make_plan
 from pyromoe.inference.fitting.restarts import start
 from pyromoe.inference.steps.optimisers import FIRST, OPTIMISERS, SECOND, SMALLEST, Optimiser
 from pyromoe.inference.steps.threads import one_thread
-from pyromoe.models.data import load
-from pyromoe.models.spec_file import read_spec
+from pyromoe.models.data.data import load
+from pyromoe.models.specs.spec_file import read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -25,12 +25,12 @@ from fuzzing import check_failures, fuzz
 from spec_mutations import broken_bytes, broken_tree, outcome, texts, trees
 
 from pyromoe.models.errors import InputError
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec_file import SpecFile
 
 CONTROL = 200
 """Texts that are given to each faulty reader."""

@@ -27,17 +27,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from fuzzing import check_failures, fuzz
 from table_mutations import fixed, mutation, outcome, spec_of
 
-from pyromoe.models.csv_text import parse_csv
-from pyromoe.models.data import from_table, load
+from pyromoe.models.data.data import from_table, load
 from pyromoe.models.errors import InputError
+from pyromoe.models.tables.csv_text import parse_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from table_mutations import Mutation
 
-    from pyromoe.models.divide import Data
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.data.divide import Data
+    from pyromoe.models.specs.spec_file import SpecFile
 
 CONTROL = 200
 """Tables that are given to each faulty reader."""

@@ -18,12 +18,12 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from pyromoe.inference import fit, predict
 from pyromoe.models import parse_spec
-from pyromoe.models.datasets import read_dataset
+from pyromoe.models.tables.datasets import read_dataset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec_file import SpecFile
 
 CASES = {
     "wine": ("categorical", "{number: 3, predictors: []}"),

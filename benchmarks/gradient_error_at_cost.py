@@ -41,8 +41,8 @@ from pyromoe.inference.lab.measuring import Lab
 from pyromoe.inference.steps.step import Step
 from pyromoe.inference.svi import fit
 from pyromoe.inference.treatments import TREATMENTS
-from pyromoe.models.data import from_table
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.data.data import from_table
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,8 +23,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from pyromoe.inference.fitting.probabilities import to_tensors
 from pyromoe.inference.svi import fit
 from pyromoe.models import Spec
-from pyromoe.models.data import as_rows, encode_part, from_table
-from pyromoe.models.datasets import read_dataset
+from pyromoe.models.data.data import as_rows, encode_part, from_table
+from pyromoe.models.tables.datasets import read_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

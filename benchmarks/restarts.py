@@ -22,11 +22,11 @@ from unittest.mock import patch
 import torch
 
 from pyromoe.inference import svi
-from pyromoe.models.spec_file import read_spec
+from pyromoe.models.specs.spec_file import read_spec
 
 if TYPE_CHECKING:
     from pyromoe.inference import Fit
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec_file import SpecFile
 
 SPEC = Path(__file__).parent.parent / "examples" / "engel.yaml"
 BOUND = 6.0

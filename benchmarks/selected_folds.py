@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from pyromoe.inference import predict, select
 from pyromoe.models import parse_spec
-from pyromoe.models.datasets import read_dataset
+from pyromoe.models.tables.datasets import read_dataset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -79,8 +79,8 @@ def scikit_learn(spec: Path) -> None:
 
     torch.set_num_threads(1)
     from pyromoe.inference.fitting.streamed import StreamedBatches
-    from pyromoe.models.data import load
-    from pyromoe.models.spec_file import read_spec
+    from pyromoe.models.data.data import load
+    from pyromoe.models.specs.spec_file import read_spec
 
     file = read_spec(spec)
     started = time.perf_counter()

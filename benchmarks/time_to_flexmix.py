@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import statsmodels.api as sm
 
 from pyromoe.inference import fit
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

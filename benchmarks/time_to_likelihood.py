@@ -34,13 +34,13 @@ from pyromoe.inference.fitting.plan import make_plan, with_treatment
 from pyromoe.inference.fitting.probabilities import log_likelihood, to_tensors
 from pyromoe.inference.fitting.restarts import start
 from pyromoe.models import read_spec
-from pyromoe.models.data import load
+from pyromoe.models.data.data import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pyromoe.inference.fitting.plan import Plan
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
 SPEC = Path(__file__).parent.parent / "examples" / "digits.yaml"
 EXACT = "enumerate"

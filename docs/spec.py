@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from pyromoe.models.setting_descriptions import TAGS, choices, settings_of
-from pyromoe.models.spec import Spec
-from pyromoe.models.spec_file import setting_line
+from pyromoe.models.specs.setting_descriptions import TAGS, choices, settings_of
+from pyromoe.models.specs.spec import Spec
+from pyromoe.models.specs.spec_file import setting_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyromoe.models.setting_descriptions import Setting
-    from pyromoe.models.settings import Section
+    from pyromoe.models.specs.setting_descriptions import Setting
+    from pyromoe.models.specs.settings import Section
 
 PAGE = Path(__file__).with_name("spec.md")
 HEAD = """\

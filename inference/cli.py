@@ -54,8 +54,8 @@ def check(spec: SpecPath, set_: Settings = None) -> None:
     lightly()
     from pyromoe.inference.fitting.choice import check_shards, settle
     from pyromoe.inference.fitting.plan import make_plan
-    from pyromoe.models.data import load
-    from pyromoe.models.spec_file import read_spec, to_yaml
+    from pyromoe.models.data.data import load
+    from pyromoe.models.specs.spec_file import read_spec, to_yaml
 
     file = read_spec(spec, set_ or ())
     plan = make_plan(file)
@@ -95,7 +95,7 @@ def treatments(
     lightly()
     from pyromoe.inference.fitting.plan import find
     from pyromoe.inference.treatments import TREATMENTS
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec_file import SpecFile
 
     if name is not None:
         chosen = find(SpecFile(None, "treatments"), name, "")  # type: ignore[arg-type]

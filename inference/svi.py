@@ -26,9 +26,9 @@ from pyromoe.inference.fitting.weights import LogPosterior, complete, log_ratios
 from pyromoe.inference.maximum_likelihood.maximum_likelihood import maximum_likelihood
 from pyromoe.inference.steps.threads import one_thread
 from pyromoe.models import InputError
-from pyromoe.models.data import from_table, load
-from pyromoe.models.fit_settings import CONVERGED
-from pyromoe.models.spec_file import SpecFile, read_spec
+from pyromoe.models.data.data import from_table, load
+from pyromoe.models.specs.fit_settings import CONVERGED
+from pyromoe.models.specs.spec_file import SpecFile, read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.fitting.plan import Plan
     from pyromoe.inference.fitting.restart import Restart
     from pyromoe.models import Spec
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
     Report = Callable[[float, str], None]
 

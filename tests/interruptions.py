@@ -29,15 +29,15 @@ from pyromoe.inference.fitting import unfinished
 from pyromoe.inference.steps import side_by_side
 from pyromoe.inference.steps.step_state import restore_step
 from pyromoe.inference.steps.threads import one_thread
-from pyromoe.models.data import load
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.data.data import load
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pyromoe.inference import Selection
-    from pyromoe.models.divide import Data
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.data.divide import Data
+    from pyromoe.models.specs.spec_file import SpecFile
 
 TEXT = "{data: {dataset: engel}, likelihood: {family: normal}, experts: {number: 2}}"
 LIKE = "fit.batch_size=64", "fit.restarts=1", "fit.checkpoint_seconds=0"

@@ -127,10 +127,10 @@ def streamed(size: int, text: str, settings: Sequence[str], apart: bool = False)
     from pyromoe.inference.distributed.readers import ReadingProcesses
     from pyromoe.inference.fitting.recognised import digest
     from pyromoe.models import InputError, parse_spec
-    from pyromoe.models.data import load
-    from pyromoe.models.parquet_blocks import ParquetBlocks
-    from pyromoe.models.readers import ALONE
-    from pyromoe.models.sample import Sample
+    from pyromoe.models.data.data import load
+    from pyromoe.models.tables.parquet_blocks import ParquetBlocks
+    from pyromoe.models.tables.readers import ALONE
+    from pyromoe.models.tables.sample import Sample
 
     rows, before = [0], ParquetBlocks.read
 
@@ -140,7 +140,7 @@ def streamed(size: int, text: str, settings: Sequence[str], apart: bool = False)
             yield found
 
     def run(processes: Processes) -> Any:
-        patch("pyromoe.models.parquet_blocks.PIECE", 40).start()
+        patch("pyromoe.models.tables.parquet_blocks.PIECE", 40).start()
         patch.object(ParquetBlocks, "read", counted).start()
         patch.object(Sample.__init__, "__defaults__", (60,)).start()
         file = parse_spec(text.replace("RANK", str(processes.rank)), "s.yaml", settings)
@@ -175,7 +175,7 @@ def divided_stream(size: int, text: str, settings: Sequence[str]) -> list[Any]:
     def run(processes: Processes) -> Any:
         torch.set_default_dtype(torch.float64)
         patch("pyromoe.inference.distributed.readers.EVERY", 0.0).start()
-        patch("pyromoe.models.parquet_blocks.PIECE", 40).start()
+        patch("pyromoe.models.tables.parquet_blocks.PIECE", 40).start()
         found = fit(file, processes=processes)
         tensors = found.tensors() if processes.first else {}
         names = ("log_likelihood", "n", "bic", "icl", "mode")

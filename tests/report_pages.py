@@ -10,7 +10,7 @@ import numpy as np
 from pyromoe.inference import fit
 from pyromoe.inference.runs.run_directory import save_run
 from pyromoe.models import Spec
-from pyromoe.models.spec_file import parse_spec, to_yaml
+from pyromoe.models.specs.spec_file import parse_spec, to_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,15 +12,15 @@ from ruamel.yaml import YAML
 
 from pyromoe.inference.fitting.choice import settle
 from pyromoe.inference.fitting.plan import make_plan
-from pyromoe.models.data import load
+from pyromoe.models.data.data import load
 from pyromoe.models.errors import InputError
-from pyromoe.models.spec_file import parse_spec, to_yaml
+from pyromoe.models.specs.spec_file import parse_spec, to_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec_file import SpecFile
 
     Read = Callable[[bytes, str], SpecFile]
 

@@ -20,17 +20,17 @@ import pyarrow.parquet as pq
 from fuzzing import watched
 from odd_columns import ODD
 
-from pyromoe.models.data import load
+from pyromoe.models.data.data import load
 from pyromoe.models.errors import InputError
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from random import Random
 
-    from pyromoe.models.divide import Data
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.data.divide import Data
+    from pyromoe.models.specs.spec_file import SpecFile
 
     Read = Callable[[SpecFile], Data]
 Table = dict[str, list[Any]]

@@ -15,8 +15,8 @@ from pyromoe.inference import fit
 from pyromoe.inference.fitting.budget import Budget
 from pyromoe.inference.fitting.plan import make_plan
 from pyromoe.inference.fitting.result import Fit
-from pyromoe.models.data import load
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.data.data import load
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from types import ModuleType

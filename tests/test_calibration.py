@@ -22,7 +22,7 @@ from pyromoe.inference.fitting.weights import LogPosterior, curve
 from pyromoe.inference.posterior.calibration import calibrated, positions, uniformity
 from pyromoe.inference.steps import graph
 from pyromoe.models import parse_spec
-from pyromoe.models.data import from_table
+from pyromoe.models.data.data import from_table
 
 Array = np.ndarray[Any, Any]
 SCALE, OF_NOISE = 0.8, 0.5

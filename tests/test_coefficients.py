@@ -21,7 +21,7 @@ from pyromoe.inference.maximum_likelihood.standard_errors import Surface, standa
 from pyromoe.inference.posterior.posterior import to_arviz, to_datatree
 from pyromoe.inference.svi import fit
 from pyromoe.models import InputError
-from pyromoe.models.spec_file import parse_spec, read_spec
+from pyromoe.models.specs.spec_file import parse_spec, read_spec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -64,7 +64,7 @@ def test_the_fuzzing_finds_a_planted_crash(
     def crash(*_: object) -> None:
         raise KeyError("planted")
 
-    monkeypatch.setattr("pyromoe.models.table.read_table", crash)
+    monkeypatch.setattr("pyromoe.models.tables.table.read_table", crash)
     with pytest.raises(AssertionError, match=r"exit 1: .*a bug: KeyError"):
         fuzz(name, folder, 60)
 

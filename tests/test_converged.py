@@ -34,9 +34,9 @@ from pyromoe.inference.posterior.posterior import to_datatree
 from pyromoe.inference.summaries.assignments import assignments_of
 from pyromoe.inference.summaries.run import of_run
 from pyromoe.models import InputError
-from pyromoe.models.data import from_table
+from pyromoe.models.data.data import from_table
 from pyromoe.models.likelihoods import FAMILIES
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.fitting.result import Fit
     from pyromoe.inference.maximum_likelihood.bfgs import Function, Search
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec_file import SpecFile
 
 SPEC = """
 data: {file: none.csv, response: y, split: {test: 0}, DATA}

@@ -23,7 +23,7 @@ from pyromoe.inference.files.strict_json import LARGEST, parse_json
 from pyromoe.inference.files.verified import seal, verified, verified_file
 from pyromoe.inference.runs.store import load_fit
 from pyromoe.models.errors import InputError
-from pyromoe.models.table import read_table
+from pyromoe.models.tables.table import read_table
 
 if TYPE_CHECKING:
     from types import ModuleType

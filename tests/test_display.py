@@ -14,7 +14,7 @@ from pyromoe.inference.maximum_likelihood.standard_errors import standard_errors
 from pyromoe.inference.pictures import rows_of
 from pyromoe.inference.summaries.model import model_sentences
 from pyromoe.models import InputError
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from pyromoe.inference import Fit

@@ -16,11 +16,11 @@ from pyromoe.inference.files.arviz_versions import to_tree
 from pyromoe.inference.fitting.plan import make_plan
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import MixtureOfExperts
-from pyromoe.models.data import load
-from pyromoe.models.fit_settings import Initialisation
+from pyromoe.models.data.data import load
 from pyromoe.models.gates import GATES
 from pyromoe.models.likelihoods import FAMILIES, Binomial, Normal
-from pyromoe.models.spec_file import json_schema, parse_spec, read_spec
+from pyromoe.models.specs.fit_settings import Initialisation
+from pyromoe.models.specs.spec_file import json_schema, parse_spec, read_spec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

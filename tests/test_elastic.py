@@ -29,7 +29,7 @@ from pyromoe.inference.distributed.who import Who
 from pyromoe.inference.files.checkpoints import Saved
 from pyromoe.inference.files.signals import Stopped
 from pyromoe.models import InputError
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,15 +13,15 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from pyromoe.models.columns import DIGITS, NAMES
-from pyromoe.models.data import encode_table, from_table, load
-from pyromoe.models.divide import Data, split
-from pyromoe.models.encoding import Encoding
+from pyromoe.models.data.data import encode_table, from_table, load
+from pyromoe.models.data.divide import Data, split
+from pyromoe.models.data.encoding import Encoding
+from pyromoe.models.data.learn import Learner
 from pyromoe.models.errors import InputError
-from pyromoe.models.learn import Learner
-from pyromoe.models.spec import Spec
-from pyromoe.models.spec_file import parse_spec, read_spec
-from pyromoe.models.table import Rows
+from pyromoe.models.specs.spec import Spec
+from pyromoe.models.specs.spec_file import parse_spec, read_spec
+from pyromoe.models.tables.columns import DIGITS, NAMES
+from pyromoe.models.tables.table import Rows
 
 
 def spec(family: str, data: str = "", more: str = "") -> Spec:

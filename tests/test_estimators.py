@@ -25,17 +25,17 @@ from pyromoe.inference.posterior.prediction import predict
 from pyromoe.inference.runs.reading import read_json
 from pyromoe.inference.runs.store import load_fit, write_json
 from pyromoe.inference.scikit_learn.estimator_state import FILE
-from pyromoe.models.data import as_rows
-from pyromoe.models.encoding import Extra
+from pyromoe.models.data.data import as_rows
+from pyromoe.models.data.encoding import Extra
+from pyromoe.models.data.learn import Learner
 from pyromoe.models.errors import InputError
-from pyromoe.models.learn import Learner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from pyromoe.models.encoding import Encoding
+    from pyromoe.models.data.encoding import Encoding
 
 ROOT = Path(__file__).parent.parent
 QUICK: dict[str, Any] = {

@@ -23,12 +23,12 @@ from pyromoe.inference.posterior.prediction import predict
 from pyromoe.inference.steps.step import Step
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError, MixtureOfExperts, log_joint
-from pyromoe.models.data import encode_table, from_table, load
+from pyromoe.models.data.data import encode_table, from_table, load
 from pyromoe.models.likelihoods import FAMILIES
 from pyromoe.models.likelihoods.likelihood import stirling
 from pyromoe.models.likelihoods.skew_normal import LARGEST_SKEWNESS, shape_of
-from pyromoe.models.responses import RESPONSES
-from pyromoe.models.spec_file import parse_spec, read_spec
+from pyromoe.models.specs.spec_file import parse_spec, read_spec
+from pyromoe.models.tables.responses import RESPONSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.fitting.result import Fit
     from pyromoe.models.blend import Mix
-    from pyromoe.models.spec import Spec
+    from pyromoe.models.specs.spec import Spec
 
 K, N = 3, 8
 expit = scipy.special.expit

@@ -25,8 +25,8 @@ from pyromoe.inference.fitting.restart import Restart
 from pyromoe.inference.fitting.rollback import TRIES, Rollback
 from pyromoe.inference.steps import optimisers
 from pyromoe.inference.summaries.of_directory import summarise
-from pyromoe.models.data import from_table
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.data.data import from_table
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.fitting.batches import Batch
     from pyromoe.inference.steps.auto import Mode
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
 BAD = (math.nan, math.inf, -math.inf, 1e30)
 SEVERAL = ("enumerate", "leave_one_out", "reinforce_neural_baseline", "gumbel_softmax", "relax")

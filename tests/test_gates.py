@@ -32,11 +32,11 @@ from pyromoe.inference.runs.store import save_fit
 from pyromoe.inference.summaries.experts import pruned_below
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import MixtureOfExperts, log_joint
-from pyromoe.models.datasets import read_dataset
-from pyromoe.models.gate_settings import Gate as GateSettings
 from pyromoe.models.gates import GATES, Gate, Gaussian
 from pyromoe.models.likelihoods import Normal
-from pyromoe.models.spec_file import parse_spec, to_yaml
+from pyromoe.models.specs.gate_settings import Gate as GateSettings
+from pyromoe.models.specs.spec_file import parse_spec, to_yaml
+from pyromoe.models.tables.datasets import read_dataset
 from pyromoe.models.trace import run_given
 
 if TYPE_CHECKING:

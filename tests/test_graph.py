@@ -27,7 +27,7 @@ from pyromoe.inference.steps.auto import LOADING, Auto
 from pyromoe.inference.steps.optimisers import OPTIMISERS
 from pyromoe.inference.steps.replay import replayed
 from pyromoe.models import InputError
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from hostile_files import CANARY, COMMANDS, PARAMETERS, PREDICT, Hostile, hostil
 from pyromoe.inference import fit
 from pyromoe.inference.files.verified import seal
 from pyromoe.inference.runs.run_directory import save_run
-from pyromoe.models.spec_file import read_spec
+from pyromoe.models.specs.spec_file import read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,9 +20,9 @@ from report_pages import is_safe
 from test_hostile import Result, is_quiet, watched
 
 from pyromoe.models import InputError
-from pyromoe.models.data import from_table
+from pyromoe.models.data.data import from_table
 from pyromoe.models.errors import one_line
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,8 +23,8 @@ from pyromoe.inference.summaries.advice import recommendation
 from pyromoe.inference.svi import fit
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError, log_joint
-from pyromoe.models.data import from_table
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.data.data import from_table
+from pyromoe.models.specs.spec_file import parse_spec
 
 SPEC = """
 data: {file: none.csv, response: y, split: {test: 0}}

@@ -27,12 +27,12 @@ from pyromoe.inference.fitting.pulse import Pulse
 from pyromoe.inference.plain_progress import PlainProgress
 from pyromoe.inference.runs.reading import read_history
 from pyromoe.models import InputError
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec_file import SpecFile
 
 ROOT = Path(__file__).parent.parent
 TEXT = """

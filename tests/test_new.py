@@ -26,20 +26,20 @@ from pyromoe.inference.commands.new import SCHEMA, GateKind
 from pyromoe.inference.commands.questions import Given, ask_all
 from pyromoe.inference.commands.response_questions import FAMILIES
 from pyromoe.inference.fitting.plan import make_plan
-from pyromoe.models.column_summary import summarise
-from pyromoe.models.commented_spec import commented
-from pyromoe.models.data import as_rows, load
-from pyromoe.models.errors import InputError
-from pyromoe.models.guesses import (
+from pyromoe.models.data.data import as_rows, load
+from pyromoe.models.data.guesses import (
     guess_family,
     guess_group,
     guess_missing,
     guess_response,
     reason_to_leave_out,
 )
-from pyromoe.models.setting_descriptions import choices
-from pyromoe.models.spec import Gate, Spec
-from pyromoe.models.spec_file import parse_spec, read_spec
+from pyromoe.models.errors import InputError
+from pyromoe.models.specs.commented_spec import commented
+from pyromoe.models.specs.setting_descriptions import choices
+from pyromoe.models.specs.spec import Gate, Spec
+from pyromoe.models.specs.spec_file import parse_spec, read_spec
+from pyromoe.models.tables.column_summary import summarise
 
 SOURCE = str(Path(__file__).parent.parent / "src")
 N = 200

@@ -12,7 +12,7 @@ import pytest
 from command import captured
 
 from pyromoe.inference import fit, predict
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

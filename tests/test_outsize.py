@@ -11,14 +11,14 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from pyromoe.models.data import from_table, load
+from pyromoe.models.data.data import from_table, load
 from pyromoe.models.errors import InputError
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
 N = 40
 ROW = 7

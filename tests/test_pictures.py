@@ -16,7 +16,7 @@ from pyromoe.inference import fit, pictures as draw, predict
 from pyromoe.inference.pictures.colours import LEADING, OKABE_ITO
 from pyromoe.inference.pictures.frame import SMALL, WIDTH
 from pyromoe.inference.posterior.posterior import to_datatree
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

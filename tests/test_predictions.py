@@ -21,9 +21,9 @@ from pyromoe.inference.posterior.predictive import components, quantiles_of
 from pyromoe.inference.posterior.smallest import smallest
 from pyromoe.models import InputError, MixtureOfExperts, parse_spec
 from pyromoe.models.blend import select
-from pyromoe.models.encoding import Encoding, Extra, Target
+from pyromoe.models.data.encoding import Encoding, Extra, Target
+from pyromoe.models.data.predictors import Numeric
 from pyromoe.models.likelihoods import FAMILIES, Joint, Mixed, Noise, Normal, Poisson
-from pyromoe.models.predictors import Numeric
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,17 +18,17 @@ from pyromoe.inference.fitting.probabilities import to_tensors
 from pyromoe.inference.svi import fit
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError
-from pyromoe.models.data import from_table
+from pyromoe.models.data.data import from_table
 from pyromoe.models.dropout import Masks, dropping
 from pyromoe.models.gates.mlp import Mlp
 from pyromoe.models.networks import Networks
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.inference.fitting.result import Fit
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec_file import SpecFile
 
 SPEC = """
 data: {file: none.csv, response: RESPONSE, predictors: [x, w], split: {test: 0}, DATA}

@@ -24,7 +24,7 @@ from pyromoe.inference.summaries.assignments import read_assignments
 from pyromoe.inference.summaries.of_directory import summarise
 from pyromoe.models import InputError
 from pyromoe.models.errors import one_line
-from pyromoe.models.spec_file import read_spec
+from pyromoe.models.specs.spec_file import read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,10 +21,10 @@ from pyromoe.inference.steps.step import Step
 from pyromoe.inference.svi import fit
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError, MixtureOfExperts, log_joint
-from pyromoe.models.data import from_table, undivided
-from pyromoe.models.groups import gathered, rows_of_groups
+from pyromoe.models.data.data import from_table, undivided
 from pyromoe.models.likelihoods import Joint, Likelihood, Mixed, MultivariateNormal, Noise
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
+from pyromoe.models.tables.groups import gathered, rows_of_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

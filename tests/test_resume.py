@@ -27,7 +27,7 @@ from pyromoe.inference.fitting import loop, nuts, unfinished
 from pyromoe.inference.steps import side_by_side
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

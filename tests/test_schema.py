@@ -12,8 +12,8 @@ import pytest
 from pyromoe.inference.commands.spec_schema import spec_schema
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models.errors import InputError
-from pyromoe.models.spec_file import parse_spec
-from pyromoe.models.yaml_tree import parse_yaml
+from pyromoe.models.specs.spec_file import parse_spec
+from pyromoe.models.specs.yaml_tree import parse_yaml
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = spec_schema()

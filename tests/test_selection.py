@@ -20,7 +20,7 @@ from pyromoe.inference.selection.likelihood_ratio import LikelihoodRatio, bootst
 from pyromoe.inference.selection.recommendation import mean_and_error, recommend, recommended
 from pyromoe.inference.summaries.selection import summarise_selection
 from pyromoe.models import InputError, SpecFile, parse_spec
-from pyromoe.models.data import undivided
+from pyromoe.models.data.data import undivided
 
 if TYPE_CHECKING:
     from pathlib import Path

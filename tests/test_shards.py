@@ -19,7 +19,7 @@ from pyromoe.inference.fitting.plan import make_plan
 from pyromoe.inference.fitting.probabilities import to_tensors
 from pyromoe.inference.fitting.restarts import start
 from pyromoe.models import InputError, parse_spec
-from pyromoe.models.data import load
+from pyromoe.models.data.data import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

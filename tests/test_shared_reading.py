@@ -13,8 +13,8 @@ from ranks import in_a_fresh_process
 from torchrun import Torchrun
 
 from pyromoe.models import InputError, parse_spec
-from pyromoe.models.data import load
-from pyromoe.models.readers import ALONE, found_by
+from pyromoe.models.data.data import load
+from pyromoe.models.tables.readers import ALONE, found_by
 
 if TYPE_CHECKING:
     from pathlib import Path

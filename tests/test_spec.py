@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from pyromoe.models.errors import InputError
-from pyromoe.models.spec import Data, Experts, NetworkGate, Normal, Spec
-from pyromoe.models.spec_file import SpecFile, json_schema, parse_spec, read_spec, to_yaml
+from pyromoe.models.specs.spec import Data, Experts, NetworkGate, Normal, Spec
+from pyromoe.models.specs.spec_file import SpecFile, json_schema, parse_spec, read_spec, to_yaml
 
 DATA = "data: {file: a.csv, response: y}\n"
 BASE = DATA + "likelihood: {family: normal}\n"
@@ -277,8 +277,8 @@ def test_the_schema_describes_every_setting() -> None:
 def test_reading_does_not_wait_for_heavy_libraries() -> None:
     heavy = ["torch", "pyro", "sklearn", "statsmodels", "pandas", "scipy"]
     code = (
-        "import sys; from pyromoe.models.spec_file import parse_spec; "
-        "from pyromoe.models.data import load; "
+        "import sys; from pyromoe.models.specs.spec_file import parse_spec; "
+        "from pyromoe.models.data.data import load; "
         "text = 'data: {dataset: digits}\\nlikelihood: {family: categorical}'; "
         f"load(parse_spec(text, 's')); print([m for m in {heavy} if m in sys.modules])"
     )

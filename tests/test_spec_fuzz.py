@@ -46,7 +46,7 @@ def test_the_fuzzing_finds_a_planted_crash(monkeypatch: pytest.MonkeyPatch) -> N
     def crash(*_: object) -> str:
         raise Planted
 
-    module = importlib.import_module("pyromoe.models.spec_errors")
+    module = importlib.import_module("pyromoe.models.specs.spec_errors")
     monkeypatch.setattr(module, "closest", crash)
     with pytest.raises(Planted):
         fuzz((Phase.generate,))

@@ -27,21 +27,23 @@ from pyromoe.inference.fitting.recognised import digest
 from pyromoe.inference.fitting.restarts import start
 from pyromoe.inference.fitting.streamed import StreamedBatches
 from pyromoe.inference.posterior.streamed_prediction import predict_file, write_tables
-from pyromoe.models import InputError, blocks, csv_pieces, parse_spec, row_parts, sample
-from pyromoe.models.csv_blocks import blocks_of
-from pyromoe.models.data import load, quietly
-from pyromoe.models.divide import split
-from pyromoe.models.row_parts import KEPT, TEST, TRAIN, RowParts
-from pyromoe.models.stream import shards_of
-from pyromoe.models.table import read_table
+from pyromoe.models import InputError, parse_spec
+from pyromoe.models.data import row_parts
+from pyromoe.models.data.data import load, quietly
+from pyromoe.models.data.divide import split
+from pyromoe.models.data.row_parts import KEPT, TEST, TRAIN, RowParts
+from pyromoe.models.data.stream import shards_of
+from pyromoe.models.tables import blocks, csv_pieces, sample
+from pyromoe.models.tables.csv_blocks import blocks_of
+from pyromoe.models.tables.table import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pyromoe.models.divide import Data
-    from pyromoe.models.encoding import Encoding
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.data.divide import Data
+    from pyromoe.models.data.encoding import Encoding
+    from pyromoe.models.specs.spec_file import SpecFile
 
 N = 1000
 ROWS = 90
@@ -52,9 +54,9 @@ ROWS = 90
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make tables of many blocks out of a thousand rows."""
     monkeypatch.setattr(blocks, "ROWS", ROWS)
-    monkeypatch.setattr("pyromoe.models.csv_blocks.ROWS", ROWS)
+    monkeypatch.setattr("pyromoe.models.tables.csv_blocks.ROWS", ROWS)
     monkeypatch.setattr(blocks, "PIECE", 40)
-    monkeypatch.setattr("pyromoe.models.parquet_blocks.PIECE", 40)
+    monkeypatch.setattr("pyromoe.models.tables.parquet_blocks.PIECE", 40)
     monkeypatch.setattr(csv_pieces, "BYTES", 4000)
     monkeypatch.setattr(csv_pieces, "PIECE", 1500)
 
@@ -148,7 +150,7 @@ def test_a_sample_is_the_same_whatever_the_blocks_are(monkeypatch: pytest.Monkey
 
 
 def _of_table(found: pa.Table, *more: str) -> Data:
-    from pyromoe.models.data import from_table
+    from pyromoe.models.data.data import from_table
 
     return from_table(spec(f"file: t.csv, {STREAM}", "normal", *more).spec, found)
 
@@ -603,7 +605,7 @@ def test_data_are_told_apart_without_reading_them(
     def refused(*given: object) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr("pyromoe.models.parquet_blocks.ParquetBlocks.read", refused)
+    monkeypatch.setattr("pyromoe.models.tables.parquet_blocks.ParquetBlocks.read", refused)
     assert digest(data) == digest(again) != digest(other)
 
 
@@ -642,7 +644,7 @@ def test_the_first_pass_reports_and_needs_no_torch(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pyromoe.models import parse_spec
-from pyromoe.models.data import load
+from pyromoe.models.data.data import load
 file = parse_spec("data: {{file: '{path}', {STREAM}}}\\nlikelihood: {{family: normal}}", "s.yaml")
 assert load(file).size == 800
 assert "torch" not in sys.modules

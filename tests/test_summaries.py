@@ -22,8 +22,8 @@ from pyromoe.inference.summaries.worries import worries_of
 from pyromoe.inference.summary import Bar, Summary
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import parse_spec
-from pyromoe.models.encoding import Encoding, Target
-from pyromoe.models.predictors import Levels, Numeric
+from pyromoe.models.data.encoding import Encoding, Target
+from pyromoe.models.data.predictors import Levels, Numeric
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,11 +13,11 @@ import pytest
 import sklearn.datasets
 import statsmodels.api as sm
 
-from pyromoe.models import datasets
-from pyromoe.models.columns import numbers, texts
-from pyromoe.models.csv_text import parse_csv
 from pyromoe.models.errors import InputError
-from pyromoe.models.table import Rows, read_rows, read_table
+from pyromoe.models.tables import datasets
+from pyromoe.models.tables.columns import numbers, texts
+from pyromoe.models.tables.csv_text import parse_csv
+from pyromoe.models.tables.table import Rows, read_rows, read_table
 
 UTF8 = "save it as UTF-8"
 COMMA = "add or remove a comma"
@@ -141,7 +141,7 @@ def test_what_unpacks_to_far_more_than_a_table_is_refused(
         pq.write_table(pa.table({"x": np.ones(rows)}), path)
     assert read_table(path).num_rows == rows
     assert path.stat().st_size * 200 < 2 * rows
-    monkeypatch.setattr("pyromoe.models.table.LARGE", 2**20)
+    monkeypatch.setattr("pyromoe.models.tables.table.LARGE", 2**20)
     assert message_of(path) == "unpacks to more than 200 times its size; is this the right file?"
 
 

@@ -20,7 +20,7 @@ from table_mutations import (
     referee,
 )
 
-from pyromoe.models import csv_text
+from pyromoe.models.tables import csv_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -82,7 +82,7 @@ def evaluate(
     "gate_intercept": [0, -1], "gate_slope": {"income": [0, 0.01]}}.
     """
     from pyromoe.inference.commands.evaluated import evaluated
-    from pyromoe.models.spec_file import read_spec
+    from pyromoe.models.specs.spec_file import read_spec
 
     file = read_spec(spec, set_ or ())
     for line in evaluated(file, parameters):

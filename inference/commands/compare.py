@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyromoe.inference.selection.comparison import Comparison
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec_file import SpecFile
 
 
 def compare(

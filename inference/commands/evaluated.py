@@ -15,14 +15,14 @@ from pyromoe.inference.fitting.measured import measured
 from pyromoe.inference.fitting.plan import make_plan
 from pyromoe.inference.fitting.result import Fit
 from pyromoe.inference.runs.store import restore
-from pyromoe.models.data import load
+from pyromoe.models.data.data import load
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec_file import SpecFile
 
 
 def evaluated(file: SpecFile, parameters: Path) -> Iterator[str]:

@@ -52,7 +52,7 @@ def gradients(
     names = None if treatments is None else [n.strip() for n in treatments.split(",") if n.strip()]
     with joined() as processes:
         from pyromoe.inference.lab.lab import gradients as run
-        from pyromoe.models.spec_file import read_spec
+        from pyromoe.models.specs.spec_file import read_spec
 
         source: Any = spec if spec.is_dir() else read_spec(spec, set_ or ())
         task = task_of(out, f"{spec.resolve().stem}-gradients", processes, resume=resume)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyromoe.inference.summaries.assignments import Assignments
-    from pyromoe.models.encoding import Target
+    from pyromoe.models.data.encoding import Target
 
 LEVELS = (0.05, 0.95)
 """Ends of the predictive interval of a number."""

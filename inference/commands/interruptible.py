@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from pyromoe.inference.distributed.processes import Processes
     from pyromoe.inference.files.checkpoints import Checkpoints
     from pyromoe.inference.runs.log_files import LogFiles
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec_file import SpecFile
 
 
 def read(spec: Path, settings: list[str] | None, treatment: str | None) -> SpecFile:
     """Return a spec with settings replaced, among them the treatment."""
     from pyromoe.inference.runs.log_files import MISSING, has_tensorboard
-    from pyromoe.models.spec_file import read_spec
+    from pyromoe.models.specs.spec_file import read_spec
 
     overrides = list(settings or ())
     if treatment is not None:

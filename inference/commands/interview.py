@@ -16,9 +16,9 @@ from pyromoe.models.errors import InputError, did_you_mean, listed, one_line, qu
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pyromoe.models.column_summary import ColumnSummary
-    from pyromoe.models.guesses import Guess
-    from pyromoe.models.table import Rows
+    from pyromoe.models.data.guesses import Guess
+    from pyromoe.models.tables.column_summary import ColumnSummary
+    from pyromoe.models.tables.table import Rows
 
 T = TypeVar("T")
 NONE = "none"

@@ -20,8 +20,8 @@ from pyromoe.models.errors import InputError, one_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pyromoe.models.column_summary import ColumnSummary
-    from pyromoe.models.table import Rows
+    from pyromoe.models.tables.column_summary import ColumnSummary
+    from pyromoe.models.tables.table import Rows
 
 SCHEMA = "pyromoe.schema.json"
 """Where it lies beside the specification, editors are told of it."""
@@ -53,8 +53,8 @@ def new(
     lightly()
     from pyromoe.inference.commands.interview import Interview
     from pyromoe.inference.commands.questions import Given, ask_all
-    from pyromoe.models.column_summary import summarise
-    from pyromoe.models.table import read_rows
+    from pyromoe.models.tables.column_summary import summarise
+    from pyromoe.models.tables.table import read_rows
 
     ask = not yes and sys.stdin.isatty() and terminal.out.is_terminal
     _check_target(out)
@@ -120,11 +120,11 @@ def _checked_text(tree: dict[str, Any], rows: Rows, out: Path, notes: Mapping[st
     from pydantic import ValidationError
 
     from pyromoe.inference.fitting.plan import make_plan
-    from pyromoe.models.commented_spec import commented
-    from pyromoe.models.divide import Undivided
-    from pyromoe.models.spec import Spec
-    from pyromoe.models.spec_errors import explain
-    from pyromoe.models.spec_file import parse_spec
+    from pyromoe.models.data.divide import Undivided
+    from pyromoe.models.specs.commented_spec import commented
+    from pyromoe.models.specs.spec import Spec
+    from pyromoe.models.specs.spec_errors import explain
+    from pyromoe.models.specs.spec_file import parse_spec
 
     try:
         spec = Spec.model_validate(tree)

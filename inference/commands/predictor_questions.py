@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from pyromoe.inference.commands.interview import NONE
-from pyromoe.models import guesses
-from pyromoe.models.data_settings import Missing
+from pyromoe.models.data import guesses
+from pyromoe.models.data.guesses import Guess
 from pyromoe.models.errors import InputError, listed, quoted
-from pyromoe.models.guesses import Guess
+from pyromoe.models.specs.data_settings import Missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyromoe.inference.commands.interview import Interview
-    from pyromoe.models.column_summary import ColumnSummary
+    from pyromoe.models.tables.column_summary import ColumnSummary
 
 FEW_CODES = range(3, 13)
 """Whole numbers with so many different values may be codes of names."""

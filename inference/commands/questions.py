@@ -12,7 +12,7 @@ from pyromoe.inference.commands.predictor_questions import (
     ask_missing,
 )
 from pyromoe.inference.commands.response_questions import ask_likelihood, ask_response
-from pyromoe.models import guesses
+from pyromoe.models.data import guesses
 from pyromoe.models.errors import InputError, quoted
 
 if TYPE_CHECKING:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
-from pyromoe.models import guesses
+from pyromoe.models.data import guesses
+from pyromoe.models.data.guesses import Guess
 from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
-from pyromoe.models.guesses import Guess
-from pyromoe.models.missing import filled
-from pyromoe.models.responses import RESPONSES, Family
-from pyromoe.models.spec_errors import SYNONYMS
+from pyromoe.models.specs.spec_errors import SYNONYMS
+from pyromoe.models.tables.missing import filled
+from pyromoe.models.tables.responses import RESPONSES, Family
 
 if TYPE_CHECKING:
     from pyromoe.inference.commands.interview import Interview
-    from pyromoe.models.column_summary import ColumnSummary
+    from pyromoe.models.tables.column_summary import ColumnSummary
 
 FAMILIES = [name for name in get_args(Family) if not RESPONSES[name].vector]
 MOST_CLASSES = 50

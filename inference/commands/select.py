@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyromoe.inference.selection.selection import Selection
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec_file import SpecFile
 
 LONGEST = 1000
 """Numbers in a range."""
@@ -61,7 +61,7 @@ def select(
     with joined() as processes:
         from pyromoe.inference.runs.run_directory import save_run
         from pyromoe.inference.selection.selection import select as run
-        from pyromoe.models.spec_file import read_spec
+        from pyromoe.models.specs.spec_file import read_spec
 
         file = read_spec(spec, [*(set_ or ()), *given])
         task = task_of(out, f"{spec.stem}-select", processes, resume=resume)

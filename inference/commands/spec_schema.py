@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from pyromoe.inference.treatments import TREATMENTS
-from pyromoe.models.spec_file import json_schema
+from pyromoe.models.specs.spec_file import json_schema
 
 
 def spec_schema() -> dict[str, Any]:

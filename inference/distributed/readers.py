@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyromoe.inference.distributed.processes import Processes, agree
 from pyromoe.inference.distributed.shards import Shards
-from pyromoe.models.readers import OneReader
+from pyromoe.models.tables.readers import OneReader
 
 if TYPE_CHECKING:
     from pyromoe.models.errors import InputError
@@ -19,7 +19,7 @@ EVERY = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ReadingProcesses:
-    """Every process reads the shards that it also fits; see `pyromoe.models.readers.Readers`."""
+    """Every process reads the shards that it also fits; see `Readers` in `models/tables`."""
 
     processes: Processes
 

@@ -26,7 +26,7 @@ from pyromoe.inference.files.manifest import Entry, damage, entry_of
 from pyromoe.inference.files.signals import Signals
 from pyromoe.inference.files.writing import write_whole
 from pyromoe.models.errors import InputError, one_line
-from pyromoe.models.settings import Section
+from pyromoe.models.specs.settings import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

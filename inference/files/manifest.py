@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from pyromoe.inference.files.strict_json import parse_json
 from pyromoe.models.errors import InputError
-from pyromoe.models.settings import Section
+from pyromoe.models.specs.settings import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

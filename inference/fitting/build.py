@@ -26,15 +26,15 @@ from pyromoe.models.gates import GATES
 from pyromoe.models.likelihoods import FAMILIES, Joint, Likelihood, Mixed as MixedLikelihood, Noise
 from pyromoe.models.networks import Networks
 from pyromoe.models.priors import is_positive
-from pyromoe.models.spec import Mixed, MultivariateNormal
+from pyromoe.models.specs.spec import Mixed, MultivariateNormal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyromoe.inference.fitting.plan import Latent
-    from pyromoe.models.encoding import Encoding, Target
-    from pyromoe.models.family_settings import Likelihood as Settings, Single
-    from pyromoe.models.spec import Spec
+    from pyromoe.models.data.encoding import Encoding, Target
+    from pyromoe.models.specs.family_settings import Likelihood as Settings, Single
+    from pyromoe.models.specs.spec import Spec
 
 
 def build(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, get_args
 
 from pyromoe.models.errors import listed
-from pyromoe.models.fit_settings import CONVERGED, Initialisation, Stochastic
+from pyromoe.models.specs.fit_settings import CONVERGED, Initialisation, Stochastic
 
 if TYPE_CHECKING:
-    from pyromoe.models.spec import Fit, Spec
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec import Fit, Spec
+    from pyromoe.models.specs.spec_file import SpecFile
 
 RESTARTS = 32
 """Of em and lbfgs where the spec names no number, with more than one expert."""

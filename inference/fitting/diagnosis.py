@@ -17,7 +17,7 @@ from pyromoe.inference.fitting.probabilities import CHUNK, to_tensors
 from pyromoe.inference.steps.optimisers import LARGEST
 from pyromoe.models import log_joint
 from pyromoe.models.errors import LONGEST, listed, one_line
-from pyromoe.models.fit_settings import CONVERGED
+from pyromoe.models.specs.fit_settings import CONVERGED
 from pyromoe.models.trace import guide_trace, logits_in
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.fitting.restart import Restart
     from pyromoe.models import Spec
-    from pyromoe.models.divide import Data, Part
-    from pyromoe.models.encoding import Encoding
+    from pyromoe.models.data.divide import Data, Part
+    from pyromoe.models.data.encoding import Encoding
 
 FEW = 5
 """So many rows are named."""

@@ -12,7 +12,7 @@ from pyromoe.inference.fitting.build import build
 from pyromoe.inference.fitting.diagnosis import SMALLER
 from pyromoe.inference.fitting.result import Fit
 from pyromoe.models.divided_networks import DividedNetworks, divided_sites
-from pyromoe.models.fit_settings import CONVERGED
+from pyromoe.models.specs.fit_settings import CONVERGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pyromoe.inference.fitting.plan import Plan
     from pyromoe.inference.fitting.restart import Restart
     from pyromoe.models import MixtureOfExperts, Spec
-    from pyromoe.models.divide import Data
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.data.divide import Data
+    from pyromoe.models.specs.spec_file import SpecFile
 
 
 def divides(file: SpecFile, spec: Spec, processes: Processes) -> bool:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.elbo import Treatment_ELBO
     from pyromoe.inference.steps.call import Call
     from pyromoe.models import MixtureOfExperts
-    from pyromoe.models.fit_settings import Fit
+    from pyromoe.models.specs.fit_settings import Fit
 
 
 class DividedStep(ShardedStep):

@@ -14,7 +14,7 @@ import torch
 from pyromoe.inference.distributed.shards import Shards
 from pyromoe.inference.fitting.evaluation import Evaluation
 from pyromoe.inference.fitting.probabilities import log_jacobian, to_tensors
-from pyromoe.models.groups import NOTHING
+from pyromoe.models.tables.groups import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.fitting.plan import Plan
     from pyromoe.inference.fitting.restart import Restart
     from pyromoe.inference.steps.step import Step
-    from pyromoe.models.divide import Data, Part
+    from pyromoe.models.data.divide import Data, Part
 
 
 class EarlyStopping:

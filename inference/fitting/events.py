@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.fitting.plan import Plan
     from pyromoe.inference.fitting.result import Fit
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
 
 class Log(Protocol):

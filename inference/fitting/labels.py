@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pyromoe.models.columns import IntArray
+    from pyromoe.models.tables.columns import IntArray
 
 ROUNDS = 20
 """Matching to the mean of what was matched settles after a few."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.fitting.events import Log
     from pyromoe.inference.fitting.plan import Plan
     from pyromoe.inference.fitting.restart import Restart
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
 EXACT = 50
 """How often the exact log-likelihood of the training rows is written into the history."""

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from pyromoe.inference.fitting.probabilities import to_tensors
-from pyromoe.models.divide import Part
-from pyromoe.models.groups import NOTHING
+from pyromoe.models.data.divide import Part
+from pyromoe.models.data.row_parts import TEST, TRAIN
 from pyromoe.models.likelihoods.observed import is_observed
-from pyromoe.models.readers import ALONE, found_by
-from pyromoe.models.row_parts import TEST, TRAIN
+from pyromoe.models.tables.groups import NOTHING
+from pyromoe.models.tables.readers import ALONE, found_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.models import MixtureOfExperts, Spec
-    from pyromoe.models.divide import Data
-    from pyromoe.models.encoding import Encoding
-    from pyromoe.models.readers import Readers
-    from pyromoe.models.stream import Stream
+    from pyromoe.models.data.divide import Data
+    from pyromoe.models.data.encoding import Encoding
+    from pyromoe.models.data.stream import Stream
+    from pyromoe.models.tables.readers import Readers
 
 
 class Fitted(Protocol):

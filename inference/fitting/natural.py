@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyromoe.models.predictors import Numeric
+from pyromoe.models.data.predictors import Numeric
 from pyromoe.models.trace import run_given
 
 if TYPE_CHECKING:
     from pyromoe.guides import WeightedGuide
     from pyromoe.models import MixtureOfExperts
-    from pyromoe.models.encoding import Encoding
+    from pyromoe.models.data.encoding import Encoding
     from pyromoe.models.trace import Weights
 
 DIMENSIONS = {"covariance": ("expert", "response", "response_2")}

@@ -12,15 +12,15 @@ from pyromoe.inference.fitting.choice import check_optimiser
 from pyromoe.inference.fitting.schedule import Schedule
 from pyromoe.inference.treatments import TREATMENTS, Treatment
 from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
-from pyromoe.models.fit_settings import CONVERGED
-from pyromoe.models.spec_errors import MUST
+from pyromoe.models.specs.fit_settings import CONVERGED
+from pyromoe.models.specs.spec_errors import MUST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pyromoe.inference.treatments.treatment import ObjectiveName
-    from pyromoe.models.spec import Spec
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec import Spec
+    from pyromoe.models.specs.spec_file import SpecFile
 
 Latent = Literal["prior", "amortised", "posterior"]
 GUIDES: dict[ObjectiveName, tuple[Latent, ...]] = {

@@ -10,15 +10,15 @@ import torch
 
 from pyromoe.models import log_joint
 from pyromoe.models.likelihoods.observed import is_observed
-from pyromoe.models.responses import RESPONSES
+from pyromoe.models.tables.responses import RESPONSES
 from pyromoe.models.trace import Draw
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.models import MixtureOfExperts, Spec
-    from pyromoe.models.divide import Part
-    from pyromoe.models.encoding import Encoding
+    from pyromoe.models.data.divide import Part
+    from pyromoe.models.data.encoding import Encoding
     from pyromoe.models.trace import Weights
 
 CHUNK = 8192

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.files.checkpoints import Checkpoints
     from pyromoe.inference.fitting.budget import Budget
     from pyromoe.models import Spec
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
 MAY_CHANGE = ("output", "fit.checkpoint_seconds", "compare", "select")
 """Settings that may differ from those of the fit that is gone on with; options say what else is."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.fitting.plan import Plan
     from pyromoe.models import Spec
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
 SIDE_BY_SIDE = 2**21
 """Restarts are fitted side by side as long as their experts' widest layer has so few numbers."""

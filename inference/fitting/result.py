@@ -22,7 +22,7 @@ from pyromoe.inference.fitting.probabilities import (
 )
 from pyromoe.inference.summaries.run import fit_lines
 from pyromoe.models.priors import is_hyperparameter
-from pyromoe.models.readers import ALONE
+from pyromoe.models.tables.readers import ALONE
 from pyromoe.models.trace import Draw, run_given
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from pyromoe.inference.fitting.plan import Plan
     from pyromoe.inference.fitting.restart import Restart
     from pyromoe.models import MixtureOfExperts, Spec
-    from pyromoe.models.divide import Data
-    from pyromoe.models.encoding import Encoding
-    from pyromoe.models.readers import Readers
+    from pyromoe.models.data.divide import Data
+    from pyromoe.models.data.encoding import Encoding
+    from pyromoe.models.tables.readers import Readers
     from pyromoe.models.trace import Weights
 
 PARTS = ("train", "test")

@@ -17,10 +17,10 @@ import torch
 from pyromoe.inference.distributed.device import device_of
 from pyromoe.inference.fitting.batches import Batch, Batches
 from pyromoe.inference.fitting.probabilities import to_tensors
-from pyromoe.models.divide import Part
+from pyromoe.models.data.divide import Part
+from pyromoe.models.data.row_parts import TRAIN
+from pyromoe.models.data.stream import changed
 from pyromoe.models.errors import InputError
-from pyromoe.models.row_parts import TRAIN
-from pyromoe.models.stream import changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.distributed.shards import Shards
     from pyromoe.models import Spec
-    from pyromoe.models.columns import IntArray
-    from pyromoe.models.divide import Data
-    from pyromoe.models.stream import Chosen, Segment, Stream
+    from pyromoe.models.data.divide import Data
+    from pyromoe.models.data.stream import Chosen, Segment, Stream
+    from pyromoe.models.tables.columns import IntArray
 
 ORDER = 1002
 """Beside the seed, what the order of an epoch follows from."""

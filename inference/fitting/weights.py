@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pyromoe.guides import WeightedGuide
     from pyromoe.inference.files.checkpoints import Checkpoints
     from pyromoe.models import MixtureOfExperts, Spec
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
     Report = Callable[[float, str], None]
 

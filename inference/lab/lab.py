@@ -25,8 +25,8 @@ from pyromoe.inference.steps.threads import one_thread
 from pyromoe.inference.summaries.advice import recommendation
 from pyromoe.inference.svi import as_file, fit
 from pyromoe.models import InputError
-from pyromoe.models.data import from_table, load
-from pyromoe.models.spec_file import SpecFile
+from pyromoe.models.data.data import from_table, load
+from pyromoe.models.specs.spec_file import SpecFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pyromoe.inference.fitting.plan import Plan
     from pyromoe.inference.lab.parts import Part
     from pyromoe.inference.treatments import Treatment
-    from pyromoe.models.divide import Data
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.data.divide import Data
+    from pyromoe.models.specs.spec_file import SpecFile
 
 LEARNING_STEPS = 300
 """Batches from which a treatment with a state learns before it is measured at fitted parameters."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.inference.fitting.result import Fit
-    from pyromoe.models.columns import IntArray
+    from pyromoe.models.tables.columns import IntArray
 
 TOLERANCE = 1e-6
 """The gradient's norm at which a sample's search ends, nats a row: far below its own error."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.maximum_likelihood.bfgs import Function
     from pyromoe.inference.maximum_likelihood.nested import Nested
     from pyromoe.inference.maximum_likelihood.score import Found
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
 FIRST, LATER = 15, 3
 """Iterations of the first M-step, which starts from random values, and of later ones."""

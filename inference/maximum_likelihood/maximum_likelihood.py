@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.fitting.plan import Plan
     from pyromoe.inference.maximum_likelihood.climb import End
     from pyromoe.inference.maximum_likelihood.modes import Faults
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
 
 def maximum_likelihood(

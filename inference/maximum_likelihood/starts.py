@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.models import MixtureOfExperts
-    from pyromoe.models.fit_settings import Initialisation
+    from pyromoe.models.specs.fit_settings import Initialisation
 
     Matrix = NDArray[np.float64]
 

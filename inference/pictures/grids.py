@@ -16,8 +16,8 @@ from pyromoe.inference.posterior.predictive import (
     moments_of,
     portions,
 )
+from pyromoe.models.data.predictors import Numeric
 from pyromoe.models.errors import InputError, did_you_mean, listed, quoted
-from pyromoe.models.predictors import Numeric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

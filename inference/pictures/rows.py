@@ -10,15 +10,15 @@ import torch
 
 from pyromoe.inference.posterior.posterior import to_datatree
 from pyromoe.inference.posterior.predictive import components, moments_of, portions
-from pyromoe.models.groups import NOTHING
-from pyromoe.models.predictors import Numeric
+from pyromoe.models.data.predictors import Numeric
+from pyromoe.models.tables.groups import NOTHING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
     from pyromoe.inference.fitting.result import Fit
-    from pyromoe.models.predictors import Predictor
+    from pyromoe.models.data.predictors import Predictor
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pyromoe.inference.steps.threads import one_thread
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
 Variable = tuple[tuple[str, ...], Any]
 DRAWS = ("chain", "draw")

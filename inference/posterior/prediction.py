@@ -18,11 +18,11 @@ from pyromoe.inference.posterior.predictive import (
     portions,
     quantiles_of,
 )
-from pyromoe.models.data import as_rows, encode_part
+from pyromoe.models.data.data import as_rows, encode_part
 from pyromoe.models.errors import InputError, quoted
-from pyromoe.models.groups import NOTHING
-from pyromoe.models.responses import RESPONSES
-from pyromoe.models.table import Rows
+from pyromoe.models.tables.groups import NOTHING
+from pyromoe.models.tables.responses import RESPONSES
+from pyromoe.models.tables.table import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.inference.fitting.result import Fit
-    from pyromoe.models.columns import IntArray
-    from pyromoe.models.divide import Part
+    from pyromoe.models.data.divide import Part
+    from pyromoe.models.tables.columns import IntArray
     from pyromoe.models.trace import Weights
 
 QUANTILES = "quantiles"

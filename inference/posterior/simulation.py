@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pyromoe.models.blend import select
-from pyromoe.models.groups import NOTHING
+from pyromoe.models.tables.groups import NOTHING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,22 +11,22 @@ import pyarrow.parquet
 
 from pyromoe.inference.files.writing import new_file
 from pyromoe.inference.posterior.prediction import has_response, levels_of, predict, predicted
-from pyromoe.models.blocks import PIECE
-from pyromoe.models.columns import column_of
-from pyromoe.models.csv_blocks import blocks_of
-from pyromoe.models.data import encode_part
-from pyromoe.models.divide import Part
+from pyromoe.models.data.data import encode_part
+from pyromoe.models.data.divide import Part
 from pyromoe.models.errors import InputError
-from pyromoe.models.parquet_blocks import read_folder
-from pyromoe.models.table import read_rows
+from pyromoe.models.tables.blocks import PIECE
+from pyromoe.models.tables.columns import column_of
+from pyromoe.models.tables.csv_blocks import blocks_of
+from pyromoe.models.tables.parquet_blocks import read_folder
+from pyromoe.models.tables.table import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from pyromoe.inference.fitting.result import Fit
-    from pyromoe.models.blocks import Blocks
-    from pyromoe.models.encoding import Encoding
+    from pyromoe.models.data.encoding import Encoding
+    from pyromoe.models.tables.blocks import Blocks
 
     Report = Callable[[float, str], None]
 

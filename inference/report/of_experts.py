@@ -19,8 +19,8 @@ from pyromoe.inference.posterior.coefficient_rows import coefficient_rows
 from pyromoe.inference.report.page import BARS, Picture, Section, Table
 from pyromoe.inference.report.strongest import strongest
 from pyromoe.inference.summaries.experts import expert_bars, number
+from pyromoe.models.data.predictors import Numeric
 from pyromoe.models.errors import one_line
-from pyromoe.models.predictors import Numeric
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

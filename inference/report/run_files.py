@@ -12,7 +12,7 @@ from pyromoe.inference.runs.reading import open_posterior, read_history
 from pyromoe.inference.runs.store import load_fit, with_data
 from pyromoe.inference.summaries.assignments import Assignments, read_assignments
 from pyromoe.models.errors import InputError
-from pyromoe.models.groups import NOTHING
+from pyromoe.models.tables.groups import NOTHING
 
 if TYPE_CHECKING:
     from pathlib import Path

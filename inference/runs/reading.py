@@ -14,16 +14,16 @@ from pyromoe.inference.files.plain_hdf5 import check_plain
 from pyromoe.inference.files.repeated import POINT
 from pyromoe.inference.files.strict_json import parse_json
 from pyromoe.inference.files.verified import verified
-from pyromoe.models.encoding import Encoding
+from pyromoe.models.data.encoding import Encoding
 from pyromoe.models.errors import InputError
-from pyromoe.models.spec_file import parse_spec
+from pyromoe.models.specs.spec_file import parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from pyromoe.inference.runs.forms import Form
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.spec_file import SpecFile
 
 
 

@@ -20,9 +20,9 @@ from pyromoe.inference.runs.reading import read_checked, read_encoding, spec_in
 from pyromoe.inference.fitting.result import Fit
 from pyromoe.inference.files.strict_json import parse_json
 from pyromoe.inference.files.verified import incomplete, verified
-from pyromoe.models.data import load
+from pyromoe.models.data.data import load
 from pyromoe.models.errors import InputError
-from pyromoe.models.spec_file import to_yaml
+from pyromoe.models.specs.spec_file import to_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,16 +10,16 @@ from pydantic import ValidationError
 
 from pyromoe.inference.fitting.choice import AT_MODE, SMALL
 from pyromoe.models.errors import InputError, listed
-from pyromoe.models.responses import RESPONSES
-from pyromoe.models.spec import Spec
-from pyromoe.models.spec_errors import explain
+from pyromoe.models.specs.spec import Spec
+from pyromoe.models.specs.spec_errors import explain
+from pyromoe.models.tables.responses import RESPONSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from pyromoe.models.columns import FloatArray
+    from pyromoe.models.tables.columns import FloatArray
 
 Settings = dict[str, object]
 FITTING = ("learning_rate", "batch_size", "epochs", "weight_decay", "restarts", "optimiser")

@@ -18,10 +18,10 @@ from pyromoe.inference.fitting.plan import make_plan
 from pyromoe.inference.fitting.result import Fit
 from pyromoe.inference.runs.reading import read_json
 from pyromoe.inference.runs.store import load_fit, save_fit, write_json
-from pyromoe.models.encoding import Encoding
+from pyromoe.models.data.encoding import Encoding
 from pyromoe.models.errors import InputError
-from pyromoe.models.settings import Section
-from pyromoe.models.spec_file import parse_spec, to_yaml
+from pyromoe.models.specs.settings import Section
+from pyromoe.models.specs.spec_file import parse_spec, to_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -15,7 +15,7 @@ from pyromoe.models.errors import InputError, listed, quoted
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from pyromoe.models.columns import FloatArray
+    from pyromoe.models.tables.columns import FloatArray
 
 
 class MoERegressor(RegressorMixin, MixtureEstimator):  # type: ignore[misc]  # no types

@@ -16,7 +16,7 @@ from pyromoe.inference.scikit_learn import estimator_state as state
 from pyromoe.inference.scikit_learn.estimator_spec import distinct_rows, spec_of, table_of
 from pyromoe.inference.scikit_learn.sampling import draw
 from pyromoe.inference.svi import fit
-from pyromoe.models.data import as_rows, encode_part
+from pyromoe.models.data.data import as_rows, encode_part
 from pyromoe.models.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyromoe.inference.fitting.result import Fit
-    from pyromoe.models.columns import FloatArray
+    from pyromoe.models.tables.columns import FloatArray
 
     Setting = str | Mapping[str, object]
 

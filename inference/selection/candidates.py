@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from pyromoe.inference.fitting.plan import make_plan
 from pyromoe.models.errors import InputError
-from pyromoe.models.family_settings import Mixed
-from pyromoe.models.fit_settings import CONVERGED, Treatment
-from pyromoe.models.gate_settings import EqualGate
-from pyromoe.models.model_settings import ExpertPrior, Experts
+from pyromoe.models.specs.family_settings import Mixed
+from pyromoe.models.specs.fit_settings import CONVERGED, Treatment
+from pyromoe.models.specs.gate_settings import EqualGate
+from pyromoe.models.specs.model_settings import ExpertPrior, Experts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyromoe.models.settings import Columns
-    from pyromoe.models.spec import Spec
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.specs.settings import Columns
+    from pyromoe.models.specs.spec import Spec
+    from pyromoe.models.specs.spec_file import SpecFile
 
 NETWORK = "network"
 """The name of the plain network."""

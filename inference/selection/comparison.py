@@ -17,7 +17,7 @@ from pyromoe.inference.fitting.plan import make_plan, plans_of_all, with_treatme
 from pyromoe.inference.fitting.probabilities import to_tensors
 from pyromoe.inference.fitting.recognised import recognise
 from pyromoe.inference.svi import as_file, fit
-from pyromoe.models.data import from_table, load
+from pyromoe.models.data.data import from_table, load
 from pyromoe.models.errors import listed
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from pyromoe.inference.fitting.budget import Budget
     from pyromoe.inference.fitting.events import Log
     from pyromoe.inference.fitting.result import Fit
-    from pyromoe.models.divide import Data
-    from pyromoe.models.spec import Spec
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.data.divide import Data
+    from pyromoe.models.specs.spec import Spec
+    from pyromoe.models.specs.spec_file import SpecFile
 
 
 @dataclass(frozen=True)

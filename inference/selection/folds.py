@@ -20,8 +20,8 @@ from pyromoe.inference.fitting.result import Fit
 from pyromoe.inference.posterior.posterior import to_arviz
 from pyromoe.inference.runs.store import restore
 from pyromoe.inference.svi import fit
-from pyromoe.models.spec import Spec
-from pyromoe.models.spec_file import SpecFile
+from pyromoe.models.specs.spec import Spec
+from pyromoe.models.specs.spec_file import SpecFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.distributed.processes import Processes
     from pyromoe.inference.files.checkpoints import Checkpoints
     from pyromoe.inference.selection.candidates import Candidate
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
     Report = Callable[[float, str], None]
     Found = tuple[list[dict[str, Any]], list[NDArray[np.float64] | None], list[Fit | None]]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pyromoe.inference.distributed.processes import Processes
     from pyromoe.inference.files.checkpoints import Checkpoints
     from pyromoe.inference.fitting.result import Fit
-    from pyromoe.models.divide import Data
+    from pyromoe.models.data.divide import Data
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from pyromoe.inference.selection.folds import Folds, Progress
 from pyromoe.inference.selection.likelihood_ratio import bootstrap_test
 from pyromoe.inference.selection.recommendation import recommend, recommended
 from pyromoe.inference.svi import as_file
-from pyromoe.models.data import undivided
+from pyromoe.models.data.data import undivided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from pyromoe.inference.files.checkpoints import Checkpoints
     from pyromoe.inference.fitting.result import Fit
     from pyromoe.inference.selection.likelihood_ratio import LikelihoodRatio
-    from pyromoe.models.divide import Data
-    from pyromoe.models.spec import Spec
-    from pyromoe.models.spec_file import SpecFile
+    from pyromoe.models.data.divide import Data
+    from pyromoe.models.specs.spec import Spec
+    from pyromoe.models.specs.spec_file import SpecFile
 
     Report = Callable[[float, str], None]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pyromoe.models.fit_settings import DECAY
+from pyromoe.models.specs.fit_settings import DECAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import entr, logsumexp  # type: ignore[import-untyped]  # no stubs
 
 from pyromoe.inference.runs.reading import open_posterior, read_encoding, spec_in
-from pyromoe.models.groups import NOTHING
+from pyromoe.models.tables.groups import NOTHING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from pyromoe.models.encoding import Encoding
+    from pyromoe.models.data.encoding import Encoding
 
     FloatArray = NDArray[np.float64]
 

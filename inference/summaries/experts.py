@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyromoe.inference.summary import Bar
+from pyromoe.models.data.predictors import Numeric
 from pyromoe.models.errors import one_line
-from pyromoe.models.predictors import Numeric
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pyromoe.inference.summaries.assignments import Assignments
-    from pyromoe.models.encoding import Target
+    from pyromoe.models.data.encoding import Target
 
     FloatArray = NDArray[np.float64]
 

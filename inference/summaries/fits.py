@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyromoe.inference.summary import Bar
-    from pyromoe.models.spec import Spec
+    from pyromoe.models.specs.spec import Spec
 
 
 def common_spec(folder: Path, names: Sequence[str] = ()) -> Spec | None:

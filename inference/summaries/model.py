@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyromoe.models.errors import listed, one_line
-from pyromoe.models.gate_settings import NetworkGate
+from pyromoe.models.specs.gate_settings import NetworkGate
 
 if TYPE_CHECKING:
-    from pyromoe.models.model_settings import Experts
-    from pyromoe.models.spec import Spec
+    from pyromoe.models.specs.model_settings import Experts
+    from pyromoe.models.specs.spec import Spec
 
 NAME = 40
 

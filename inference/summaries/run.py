@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pyromoe.inference.summaries.assignments import Assignments
-    from pyromoe.models.spec import Spec
+    from pyromoe.models.specs.spec import Spec
 
 MODES = 3
 """Solutions that are named."""

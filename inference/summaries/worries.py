@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pyromoe.inference.summaries.assignments import Assignments
-    from pyromoe.models.spec import Spec
+    from pyromoe.models.specs.spec import Spec
 
 FAR = 0.7
 """Pareto's k above which importance ratios have no usable mean (Vehtari et al., 2024)."""

@@ -1,0 +1,1 @@
+"""Specifications: what may be written in them, and where each setting stands."""
