@@ -282,7 +282,7 @@ def test_a_generator_of_its_own_is_not_captured() -> None:
 def test_capturing_loads_no_compiler() -> None:
     code = """
 import sys, torch
-from pyromoe.inference import graph
+from pyromoe.inference.steps import graph
 graph.capture(lambda x: [x.split([1, 1])[0] + 1], [torch.ones(2)])
 assert "torch._dynamo" not in sys.modules
 """

@@ -150,7 +150,7 @@ def meet(store: Any, rank: int, size: int, patience: float = PATIENCE) -> Meetin
     Raises:
         Missing: naming the processes that did not come in time.
 
-    >>> from pyromoe.inference import meeting
+    >>> from pyromoe.inference.distributed import meeting
     >>> from torch.distributed import HashStore
     >>> common = HashStore()
     >>> meeting.meet(common, 0, 1).attempt, meeting.meet(common, 0, 1).attempt

@@ -251,7 +251,9 @@ def test_paretos_k_is_that_of_the_tail() -> None:
 
 def test_torch_is_not_needed() -> None:
     code = (
-        "import sys; from pyromoe.inference import labels, netcdf, arviz_versions, training; "
+        "import sys; from pyromoe.inference.fitting import labels, training; "
+        "from pyromoe.inference.files import arviz_versions; "
+        "from pyromoe.inference.runs import netcdf; "
         "sys.exit('torch' in sys.modules)"
     )
     source = str(Path(__file__).parents[2] / "src")
