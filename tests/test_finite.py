@@ -23,6 +23,7 @@ from pyromoe.inference.fitting.loop import Loop, NumericalError
 from pyromoe.inference.fitting.plan import make_plan
 from pyromoe.inference.fitting.restart import Restart
 from pyromoe.inference.fitting.rollback import TRIES, Rollback
+from pyromoe.inference.maximum_likelihood.climb import LONG
 from pyromoe.inference.steps import optimisers
 from pyromoe.inference.summaries.of_directory import summarise
 from pyromoe.models.data.data import from_table
@@ -452,6 +453,21 @@ def test_maximum_likelihood_names_what_no_start_can_do_with(
     named = rf"log p.* is nan: experts.weight_0 of expert 0 is {value:.3g}; standardise"
     with pytest.raises(NumericalError, match=named.replace("+", r"\+")):
         fit(parse_spec(text, "fit.yaml"), data=data_of())
+
+
+def test_a_start_that_broke_down_does_not_keep_em_from_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It gains nothing any more, and the other ends as it does by itself."""
+    text = SPEC.split("fit:", maxsplit=1)[0].format(treatment="enumerate")
+    text += "fit: {restarts: 2, optimiser: em, initialisation: random}"
+    rounds = []
+    for value in (0.1, math.nan):
+        broken(value, lambda r: r == 1, monkeypatch)
+        found = fit(parse_spec(text, "fit.yaml"), data=data_of())
+        rounds.append(len(found.history) // 2)
+        monkeypatch.undo()
+    assert rounds[1] <= rounds[0] < LONG
 
 
 COMMAND = """

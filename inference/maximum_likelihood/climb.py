@@ -158,7 +158,7 @@ class Climb:
             now = found.value / self.n
             if number == 0:
                 r = torch.stack([o if g is None else g for g, o in zip(given, r, strict=True)])
-            elif (now - before).max() < GAIN or not self.meter.left:
+            elif not (now - before >= GAIN).any() or not self.meter.left:  # nan gains nothing
                 break
             if nested is None:
                 self.write(number, found)
