@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyromoe.inference import terminal
 from pyromoe.inference.commands.interruptible import (
     budget_of,
+    kept_in,
     logs_in,
     named,
     read,
@@ -56,7 +57,6 @@ def compare(
     chosen = {"treatments": treatments, "seeds": seeds}
     lists = [f"compare.{name}=[{text}]" for name, text in chosen.items() if text is not None]
     with joined() as processes:
-        from pyromoe.inference.runs.run_directory import save_run
         from pyromoe.inference.selection.comparison import compare as run
 
         file = read(spec, [*(set_ or ()), *lists], None)
@@ -64,17 +64,12 @@ def compare(
         if task.finished:
             return
         with resumable(task, processes, overwrite=overwrite) as (folder, checkpoints):
-
-            def keep(name: str, result: Any) -> None:
-                (folder / name).mkdir(exist_ok=True)
-                save_run(result, folder / name, task.target / name)
-
             with reporting(processes) as report:
                 result = run(
                     file,
                     budget=budget_of(budget),
                     progress=report,
-                    keep=keep,
+                    keep=kept_in(folder, task.target),
                     checkpoints=checkpoints,
                     logs=logs_in(file, folder).inner,
                     processes=processes,

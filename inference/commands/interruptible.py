@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from pyromoe.inference.distributed.processes import Processes
     from pyromoe.inference.files.checkpoints import Checkpoints
+    from pyromoe.inference.fitting.result import Fit
     from pyromoe.inference.runs.log_files import LogFiles
     from pyromoe.models.specs.spec_file import SpecFile
 
@@ -102,6 +103,22 @@ def resumable(
         if checkpoints.parts:
             terminal.err.print(f"going on with {place.folder}", markup=False)
         yield place.folder, checkpoints
+
+
+def kept_in(folder: Path, target: Path) -> Callable[[str, Fit], None]:
+    """Return what writes the run directory of a fit among several, as it ends.
+
+    Args:
+        folder: where all of them are written.
+        target: the name that it takes at the end.
+    """
+    from pyromoe.inference.runs.run_directory import save_run
+
+    def keep(name: str, result: Fit) -> None:
+        (folder / name).mkdir(exist_ok=True)
+        save_run(result, folder / name, target / name)
+
+    return keep
 
 
 @contextmanager

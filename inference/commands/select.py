@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyromoe.inference import terminal
-from pyromoe.inference.commands.interruptible import reporting, resumable, task_of
+from pyromoe.inference.commands.interruptible import kept_in, reporting, resumable, task_of
 from pyromoe.inference.commands.options import (  # noqa: TC001  # typer reads the annotations
     Out,
     Overwrite,
@@ -59,7 +59,6 @@ def select(
     asked = {"experts": numbers, "folds": folds, "bootstrap": bootstrap}
     given = [f"select.{name}={value}" for name, value in asked.items() if value is not None]
     with joined() as processes:
-        from pyromoe.inference.runs.run_directory import save_run
         from pyromoe.inference.selection.selection import select as run
         from pyromoe.models.specs.spec_file import read_spec
 
@@ -68,16 +67,11 @@ def select(
         if task.finished:
             return
         with resumable(task, processes, overwrite=overwrite) as (folder, checkpoints):
-
-            def keep(name: str, result: Any) -> None:
-                (folder / name).mkdir(exist_ok=True)
-                save_run(result, folder / name, task.target / name)
-
             with reporting(processes) as report:
                 found = run(
                     file,
                     progress=report,
-                    keep=keep,
+                    keep=kept_in(folder, task.target),
                     checkpoints=checkpoints,
                     processes=processes,
                 )

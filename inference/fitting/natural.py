@@ -3,7 +3,8 @@ r"""Parameters of a model in the units of the table, as other software prints th
     eta = mean_y + sd_y (b + sum_d w_d (x_d - mean_d) / sd_d)    is written    a + sum_d s_d x_d
 
 For linear experts and gates. Slopes and intercepts of the gate are those of each expert less those
-of the first one, which are 0: only their differences matter.
+of the first one, which are 0: only their differences matter. Of a gaussian gate they are its
+weights, means and standard deviations.
 """
 
 from __future__ import annotations
