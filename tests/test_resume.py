@@ -24,6 +24,7 @@ from pyromoe.inference import Budget, Checkpoints, compare, fit, gradients, sele
 from pyromoe.inference.files.checkpoints import Saved
 from pyromoe.inference.files.signals import Signals, Stopped
 from pyromoe.inference.fitting import loop, nuts, unfinished
+from pyromoe.inference.lab.measuring import Lab
 from pyromoe.inference.steps import side_by_side
 from pyromoe.inference.treatments import TREATMENTS
 from pyromoe.models import InputError
@@ -370,11 +371,19 @@ def test_what_select_has_fitted_is_not_fitted_again(tmp_path: Path) -> None:
         select(spec, **asked | {"folds": 3}, checkpoints=Checkpoints(tmp_path / "r"))
 
 
-def test_what_the_lab_has_measured_is_not_measured_again(tmp_path: Path) -> None:
+def test_what_the_lab_has_measured_is_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = ["fit.epochs=3", "fit.restarts=1", "fit.mode=eager"]
     spec = parse_spec(interruptions.TEXT, "engel.yaml", settings)
     asked: Any = {"treatments": ["enumerate", "rebar"], "draws": 5}
-    whole = gradients(spec, **asked)
+    whole, measured, measure = gradients(spec, **asked), list[str](), Lab.measure
+
+    def counted(lab: Lab, plan: Any, at: Any) -> Any:
+        measured.append(f"{at}-{plan.treatment.name}")
+        return measure(lab, plan, at)
+
+    monkeypatch.setattr(Lab, "measure", counted)
 
     def work(checkpoints: Checkpoints) -> Any:
         return gradients(spec, **asked, checkpoints=checkpoints)
@@ -382,6 +391,7 @@ def test_what_the_lab_has_measured_is_not_measured_again(tmp_path: Path) -> None
     found, kept = until_it_ends(tmp_path / "r", work)
     each = [f"{at}-{name}" for at in ("initial", "fitted") for name in ("enumerate", "rebar")]
     assert kept == [each[: i + 1] for i in range(4)]
+    assert measured == each
     assert interruptions.found_by(found) == interruptions.found_by(whole)
     with pytest.raises(InputError, match="--draws: is 6 and was 5 in the unfinished fit"):
         gradients(spec, **asked | {"draws": 6}, checkpoints=Checkpoints(tmp_path / "r"))
